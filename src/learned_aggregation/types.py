@@ -1,0 +1,135 @@
+"""The vocabulary of the package: what crosses from one module to another.
+
+Sizes in the annotations: K clients of a round, H local steps, B batch, C client population,
+M rows of the largest client, N examples.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Key = jax.Array
+"""A typed PRNG key (`jax.random.key`)."""
+Params = Any
+"""The model: a pytree of float arrays."""
+ModelState = Any
+"""What the model keeps besides params (running statistics); () for most."""
+Theta = Any
+"""Meta-parameters of an aggregator: a pytree of float arrays, () for a classical rule."""
+AggState = Any
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+
+SPLITS = ("train", "inner_valid", "outer_valid", "test")
+
+
+class Split(NamedTuple):
+    """One split of a data set, on the host.
+
+    examples: leaves [N, ...]; images are uint8, labels int32.
+    clients: the natural client of each example (a writer, a font), or None.
+    """
+
+    examples: dict[str, np.ndarray]
+    clients: np.ndarray | None = None
+
+
+class Dataset(NamedTuple):
+    """A data set on the host. `scale` turns stored images into model inputs: `image * scale`."""
+
+    name: str
+    splits: dict[str, Split]
+    num_classes: int
+    scale: float = 1.0
+
+
+class FederatedData(NamedTuple):
+    """One split on the device, divided over clients: an argument of the jitted step.
+
+    examples: leaves [N, ...].
+    rows: example ids of each client, cyclically padded to the largest client.
+    sizes: the number of examples of each client (its weight).
+    """
+
+    examples: dict[str, Array]
+    rows: Int[Array, "C M"]
+    sizes: Int[Array, "C"]
+
+
+class Task(NamedTuple):
+    """An inner problem's model and loss, independent of the data behind it.
+
+    init: key -> (params, model_state).
+    loss: (params, model_state, key, batch) -> (mean loss [], (model_state, metrics)); training mode.
+    evaluate: (params, model_state, batch) -> per-example metrics, leaves [B]; test mode.
+    num_classes: C; a uniform guess has loss ln C.
+    """
+
+    name: str
+    init: Callable[[Key], tuple[Params, ModelState]]
+    loss: Callable[[Params, ModelState, Key, Batch], tuple[Float[Array, ""], tuple[ModelState, Metrics]]]
+    evaluate: Callable[[Params, ModelState, Batch], Metrics]
+    num_classes: int
+
+
+class ClientUpdate(NamedTuple):
+    """What a cohort sends to the server; every leaf has a leading K.
+
+    delta: client minus server parameters, leaves [K, ...].
+    model_state: the clients' model state, leaves [K, ...].
+    loss: mean training loss over the local steps.
+    weight: share of each client in the average (need not sum to 1).
+    """
+
+    delta: Params
+    model_state: ModelState
+    loss: Float[Array, "K"]
+    weight: Float[Array, "K"]
+
+
+class Aggregator(NamedTuple):
+    """A server-side rule, learned or classical.
+
+    init_theta: key -> theta (() for a classical rule).
+    init: (theta, params) -> agg_state.
+    update: (theta, client_update, agg_state, params) -> (step to ADD to params, agg_state).
+    """
+
+    init_theta: Callable[[Key], Theta]
+    init: Callable[[Theta, Params], AggState]
+    update: Callable[[Theta, ClientUpdate, AggState, Params], tuple[Params, AggState]]
+
+
+class InnerProblem(NamedTuple):
+    """All that an estimator may see of an inner problem.
+
+    reset: (theta, data, key) -> state at the start of an episode.
+    advance: (theta, state, data, key) -> (state one round later, meta-loss of that round []).
+    """
+
+    reset: Callable[[Theta, Any, Key], Any]
+    advance: Callable[[Theta, Any, Any, Key], tuple[Any, Float[Array, ""]]]
+
+
+class GradientEstimator(NamedTuple):
+    """Estimates the meta-gradient from ONE inner problem; meta_train maps it over T of them.
+
+    init: (theta, data, key) -> estimator state.
+    estimate: (theta, state, data, key) -> (gradient shaped like theta, state, metrics).
+    """
+
+    init: Callable[[Theta, Any, Key], Any]
+    estimate: Callable[[Theta, Any, Any, Key], tuple[Theta, Any, Metrics]]
+
+
+class MetaState(NamedTuple):
+    """The whole of a meta-training run; a checkpoint holds exactly this."""
+
+    theta: Theta
+    opt_state: Any
+    estimator_states: Any
+    key: Key
+    step: Int[Array, ""]
