@@ -1,0 +1,20 @@
+"""Learned Aggregation: train, test and use learned server-side optimizers."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "get_aggregator": "learned_aggregation.aggregators",
+    "Aggregator": "learned_aggregation.types",
+    "ClientUpdate": "learned_aggregation.types",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names on first use, so that `--help` does not pay for JAX."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,51 @@
+"""The registry of aggregators: one file a rule, one line here."""
+
+import inspect
+from typing import Any
+
+from learned_aggregation.errors import UserError
+from learned_aggregation.registry import Registry, nearest
+from learned_aggregation.types import Aggregator
+
+_HERE = "learned_aggregation.aggregators"
+
+AGGREGATORS = Registry(
+    "optimizer",
+    {
+        "fedlagg-adafac": f"{_HERE}.fedlagg_adafac:fedlagg_adafac",
+        "fedlopt-adafac": f"{_HERE}.fedlopt_adafac:fedlopt_adafac",
+        "fedlagg": f"{_HERE}.fedlagg:fedlagg",
+        "fedlopt": f"{_HERE}.fedlopt:fedlopt",
+        "fedlagg-wavg": f"{_HERE}.fedlagg_wavg:fedlagg_wavg",
+        "fedavg": f"{_HERE}.fedavg:fedavg",
+        "fedavg-slowmo": f"{_HERE}.fedavg_slowmo:fedavg_slowmo",
+    },
+)
+
+
+def accepted_options(name: str) -> list[str]:
+    """The keyword arguments that the rule `name` takes."""
+    return list(inspect.signature(AGGREGATORS[name]).parameters)
+
+
+def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **options: Any) -> Aggregator:
+    """The aggregator registered as `name`.
+
+    Args:
+      num_grads: K, the clients of a round; only the rules that read raw deltas depend on it.
+      hidden_size: width of a learned rule's network.
+      **options: the rule's own arguments, such as `beta` of fedavg-slowmo; floats may be traced.
+    Raises:
+      UserError: unknown name or option, num_grads or hidden_size below 1.
+    """
+    accepted = accepted_options(name)
+    for option, value in (("num_grads", num_grads), ("hidden_size", hidden_size)):
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}: expected {option} to be a whole number of at least 1, got {value!r}.")
+    for option in options:
+        if option not in accepted:
+            raise UserError(
+                f"{name}: expected options among {accepted}, got {option!r}.{nearest(option, accepted)}"
+            )
+    shared = {"num_grads": num_grads, "hidden_size": hidden_size}
+    return AGGREGATORS[name](**{k: v for k, v in shared.items() if k in accepted}, **options)

@@ -1,0 +1,22 @@
+"""`fedlopt`."""
+
+from learned_aggregation.learned.rules import plain_family
+from learned_aggregation.types import Aggregator
+
+
+def fedlopt(*, num_grads: int, hidden_size: int) -> Aggregator:
+    """LOpt: the mean client delta through one small network, without accumulators.
+
+    params <- params - 0.001 * direction * exp(0.001 * magnitude), (direction, magnitude) the network's two
+    outputs for each scalar parameter. 2 + 11 = 13 inputs, for any K.
+
+    Args:
+      num_grads: K, the clients of a round.
+      hidden_size: width of the network's two hidden layers.
+    Raises:
+      UserError: at update, when a fixed-K rule gets another number of clients.
+    References:
+      Joseph et al., "Meta-learning Optimizers for Communication-Efficient Learning", TMLR 2025,
+      arXiv:2312.02204.
+    """
+    return plain_family("fedlopt", "mean", num_grads=num_grads, hidden_size=hidden_size)

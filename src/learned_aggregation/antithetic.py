@@ -1,0 +1,41 @@
+"""The antithetic pair: two arms at theta + eps and theta - eps that share data, start and keys."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from learned_aggregation.types import InnerProblem, Key, Theta
+from learned_aggregation.unroll import unroll
+
+
+def perturbation(key: Key, theta: Theta, std: float) -> Theta:
+    """eps ~ N(0, std^2 I), shaped like theta."""
+    leaves, structure = jax.tree.flatten(theta)
+    keys = jax.random.split(key, len(leaves))
+    return structure.unflatten(
+        [std * jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
+def arms_of(theta: Theta, eps: Theta) -> Theta:
+    """theta + eps and theta - eps, stacked on a new leading axis of 2."""
+    return jax.tree.map(lambda t, e: jnp.stack([t + e, t - e]), theta, eps)
+
+
+def unroll_arms(
+    problem: InnerProblem, theta: Theta, eps: Theta, states: Any, data: Any, key: Key, length: int
+) -> tuple[Any, Float[Array, "2 L"]]:
+    """Both arms through one window on the same data and keys; states have a leading axis of 2."""
+
+    def one_arm(arm_theta, state):
+        return unroll(problem, arm_theta, state, data, key, length)
+
+    return jax.vmap(one_arm)(arms_of(theta, eps), states)
+
+
+def directional_gradient(direction: Theta, losses: Float[Array, "2 L"], std: float) -> Theta:
+    """direction * mean_r(loss_plus - loss_minus) / (2 std^2)."""
+    difference = jnp.mean(losses[0] - losses[1])
+    return jax.tree.map(lambda x: x * difference / (2.0 * std**2), direction)

@@ -1,0 +1,8 @@
+"""The registry of local optimizers: one file each, one line here."""
+
+from learned_aggregation.registry import Registry
+
+_HERE = "learned_aggregation.clients"
+
+LOCAL_OPTIMIZERS = Registry("local_optimizer", {"sgd": f"{_HERE}.sgd:sgd"})
+"""name -> (learning_rate, may be traced) -> optax.GradientTransformation."""

@@ -1,0 +1,76 @@
+"""`pes`: persistent evolution strategies."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from learned_aggregation.antithetic import directional_gradient, perturbation, unroll_arms
+from learned_aggregation.types import GradientEstimator, InnerProblem, Key, Metrics, Theta
+from learned_aggregation.unroll import Episode, EpisodeSchedule, is_over, start_episode, start_midway
+
+
+class PESState(NamedTuple):
+    """arms: inner states of the antithetic pair, leaves [2, ...].
+
+    accumulator: xi, the sum of this episode's perturbations.
+    """
+
+    arms: Any
+    accumulator: Theta
+    episode: Episode
+
+
+def pes_window(
+    problem: InnerProblem,
+    theta: Theta,
+    eps: Theta,
+    state: PESState,
+    data: Any,
+    key: Key,
+    length: int,
+    std: float,
+) -> tuple[Theta, PESState, Metrics]:
+    """One window with a given perturbation.
+
+    xi <- xi + eps;  gradient = xi * mean_r(loss_plus - loss_minus) / (2 std^2).
+    """
+    arms, losses = unroll_arms(problem, theta, eps, state.arms, data, key, length)
+    accumulator = jax.tree.map(jnp.add, state.accumulator, eps)
+    episode = state.episode._replace(position=state.episode.position + 1)
+    gradient = directional_gradient(accumulator, losses, std)
+    return gradient, PESState(arms, accumulator, episode), {"meta_loss": jnp.mean(losses)}
+
+
+def pes(problem: InnerProblem, schedule: EpisodeSchedule, std: float) -> GradientEstimator:
+    """Truncated PES: unbiased over the whole episode at the cost of one window an estimate.
+
+    Each window draws a fresh eps ~ N(0, std^2 I); see `pes_window`. An episode that is over restarts (new
+    initial parameters shared by both arms, xi = 0) before the window.
+
+    Args:
+      schedule: the window L and the distribution of episode lengths.
+      std: standard deviation of the perturbation.
+    References:
+      Vicol et al., "Unbiased Gradient Estimation in Unrolled Computation Graphs with Persistent Evolution
+      Strategies", ICML 2021, arXiv:2112.13835, Algorithm 2.
+    """
+
+    def fresh(theta: Theta, data: Any, episode: Episode, key: Key) -> PESState:
+        start = problem.reset(theta, data, key)
+        arms = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), start)
+        return PESState(arms, jax.tree.map(jnp.zeros_like, theta), episode)
+
+    def init(theta: Theta, data: Any, key: Key) -> PESState:
+        episode_key, reset_key = jax.random.split(key)
+        return fresh(theta, data, start_midway(schedule, episode_key), reset_key)
+
+    def estimate(theta: Theta, state: PESState, data: Any, key: Key) -> tuple[Theta, PESState, Metrics]:
+        eps_key, unroll_key, reset_key, episode_key = jax.random.split(key, 4)
+        restarted = fresh(theta, data, start_episode(schedule, episode_key), reset_key)
+        over = is_over(state.episode)
+        state = jax.tree.map(lambda new, old: jnp.where(over, new, old), restarted, state)
+        eps = perturbation(eps_key, theta, std)
+        return pes_window(problem, theta, eps, state, data, unroll_key, schedule.window, std)
+
+    return GradientEstimator(init, estimate)

@@ -1,0 +1,89 @@
+"""ONE federated round: cohort -> vmap(local training) -> aggregate. Everything uses this."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from learned_aggregation.averaging import weighted_mean
+from learned_aggregation.local_training import LocalTraining
+from learned_aggregation.types import (
+    AggState,
+    Aggregator,
+    Batch,
+    ClientUpdate,
+    Key,
+    ModelState,
+    Params,
+    Theta,
+)
+
+
+class ServerState(NamedTuple):
+    """What a round reads and writes.
+
+    client_state: leaves [K, ...], the clients' own state that outlives a round; () for most.
+    """
+
+    params: Params
+    model_state: ModelState
+    agg_state: AggState
+    client_state: Any
+
+
+def init_server(
+    theta: Theta,
+    aggregator: Aggregator,
+    local: LocalTraining,
+    params: Params,
+    model_state: ModelState,
+    num_clients: int,
+) -> ServerState:
+    one = local.init(params)
+    client_state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_clients, *jnp.shape(leaf))), one)
+    return ServerState(params, model_state, aggregator.init(theta, params), client_state)
+
+
+def train_cohort(
+    local: LocalTraining, server: ServerState, batches: Batch, weight: Float[Array, "K"], key: Key
+) -> tuple[ClientUpdate, Any]:
+    """Every client of the cohort trains from the server's model.
+
+    Args:
+      batches: leaves [K, H, B, ...].
+    Returns:
+      (the cohort's update, its client state).
+    """
+    keys = jax.random.split(key, weight.shape[0])
+    run = jax.vmap(local.run, in_axes=(None, None, 0, 0, 0))
+    delta, model_state, client_state, loss = run(
+        server.params, server.model_state, server.client_state, keys, batches
+    )
+    return ClientUpdate(delta, model_state, loss, weight), client_state
+
+
+def federated_round(
+    theta: Theta,
+    aggregator: Aggregator,
+    local: LocalTraining,
+    server: ServerState,
+    batches: Batch,
+    weight: Float[Array, "K"],
+    key: Key,
+) -> tuple[ServerState, Float[Array, ""]]:
+    """One communication round: K clients take H local steps, the aggregator writes the next model.
+
+    Args:
+      batches: leaves [K, H, B, ...].
+      weight: [K], each client's share in averages.
+    Returns:
+      (server state, the round's training loss: the mean over clients and local steps).
+    References:
+      Joseph et al., 2025, arXiv:2312.02204, Algorithm 1.
+    """
+    update, client_state = train_cohort(local, server, batches, weight, key)
+    step, agg_state = aggregator.update(theta, update, server.agg_state, server.params)
+    params = jax.tree.map(jnp.add, server.params, step)
+    model_state = weighted_mean(update.model_state, weight)
+    return ServerState(params, model_state, agg_state, client_state), jnp.mean(update.loss)

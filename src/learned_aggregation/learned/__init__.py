@@ -1,0 +1,1 @@
+"""The mathematics shared by the learned aggregators: accumulators, features, network."""

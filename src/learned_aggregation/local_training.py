@@ -1,0 +1,58 @@
+"""The client's half of a round: H local steps from the server's parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from learned_aggregation.types import Batch, Key, ModelState, Params, Task
+
+
+class LocalTraining(NamedTuple):
+    """One client's training.
+
+    init: params -> client state carried over rounds; () when every round starts afresh.
+    run: (params, model_state, client_state, key, batches [H, B, ...]) ->
+      (delta, model_state, client_state, mean loss []).
+    """
+
+    init: Callable[[Params], Any]
+    run: Callable[[Params, ModelState, Any, Key, Batch], tuple[Params, ModelState, Any, Float[Array, ""]]]
+
+
+def local_training(
+    task: Task, optimizer: optax.GradientTransformation, keep_state: bool = False
+) -> LocalTraining:
+    """H steps of `optimizer` on the task's loss, as one scan (the program's size does not grow with H).
+
+    W_k <- W_k + optimizer(grad loss(W_k, batch_h)), h = 1..H;  delta = W_k - W. Each step's loss is
+    measured before the step.
+
+    Args:
+      keep_state: the optimizer's state outlives the round (DiLoCo's workers) instead of starting afresh.
+    """
+    gradient = jax.value_and_grad(task.loss, has_aux=True)
+
+    def init(params: Params) -> Any:
+        return optimizer.init(params) if keep_state else ()
+
+    def run(params: Params, model_state: ModelState, client_state: Any, key: Key, batches: Batch):
+        def step(carry, inputs):
+            local, model_state, opt_state = carry
+            batch, step_key = inputs
+            (loss, (model_state, _)), grads = gradient(local, model_state, step_key, batch)
+            updates, opt_state = optimizer.update(grads, opt_state, local)
+            return (optax.apply_updates(local, updates), model_state, opt_state), loss
+
+        num_steps = jax.tree.leaves(batches)[0].shape[0]
+        start = (params, model_state, client_state if keep_state else optimizer.init(params))
+        (local, model_state, opt_state), losses = jax.lax.scan(
+            step, start, (batches, jax.random.split(key, num_steps))
+        )
+        delta = jax.tree.map(jnp.subtract, local, params)
+        return delta, model_state, opt_state if keep_state else (), jnp.mean(losses)
+
+    return LocalTraining(init, run)

@@ -1,0 +1,1 @@
+"""flax.linen models, one family a file; sizes come from the name."""
