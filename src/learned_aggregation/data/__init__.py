@@ -63,11 +63,11 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
     """
     if not isinstance(size, int) or size < 4:
         raise UserError(f"{name}: expected an image size of at least 4 pixels, got {size!r}.")
-    return DATASETS[_entry(name)](name, size, options or DataOptions())
+    return DATASETS[check_dataset_name(name)](name, size, options or DataOptions())
 
 
-def _entry(name: str) -> str:
-    """The registry entry behind a data set name."""
+def check_dataset_name(name: str) -> str:
+    """The registry entry behind a data set name; a UserError for an unknown one."""
     if name in tuple(DATASETS):
         return name
     if re.fullmatch(r"glyphs\d*(rgb)?", name):

@@ -1,0 +1,65 @@
+"""Division of a split over clients, by name.
+
+A partitioner is a function `(labels, clients, num_clients, seed, **options) -> rows`: labels int [N]; clients
+int [N], the natural client of each example, or None; rows a list of num_clients arrays of example ids in
+which each of the N ids occurs exactly once. It may rely on 1 <= num_clients <= N; see `partition`.
+"""
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from learned_aggregation.errors import UserError
+from learned_aggregation.registry import Registry, nearest
+
+PARTITIONS = Registry(
+    "partition",
+    {
+        name: f"learned_aggregation.data.partitions.{name}:partition"
+        for name in ("shared", "iid", "dirichlet", "shards", "natural", "quantity")
+    },
+)
+
+
+def partition(
+    name: str,
+    labels: np.ndarray,
+    clients: np.ndarray | None = None,
+    num_clients: int = 1,
+    seed: int = 0,
+    **options: Any,
+) -> list[np.ndarray]:
+    """Divides N examples over clients with the partitioner `name`.
+
+    Args:
+      name: an entry of PARTITIONS.
+      labels: int [N].
+      clients: the natural client of each example, int [N]; None if there is none.
+      num_clients: C.
+      seed: of the division; the same seed gives the same rows.
+      options: the partitioner's own (alpha, shards_per_client, min_size).
+    Returns:
+      C int64 arrays of example ids, together a permutation of 0..N-1, none of them empty.
+    Raises:
+      UserError: an unknown name or option, or a request that cannot be met.
+    """
+    function = PARTITIONS[name]
+    known = list(inspect.signature(function).parameters)[4:]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"partition {name}: expected options out of ({', '.join(known)}), got {option!r}."
+                f"{nearest(option, known)}"
+            )
+    if not 1 <= num_clients <= len(labels):
+        raise UserError(
+            f"partition {name}: expected 1 to {len(labels)} clients, one example each at least, "
+            f"got {num_clients!r}. Lower the number of clients."
+        )
+    return function(labels, clients, num_clients, seed, **options)
+
+
+def class_counts(rows: list[np.ndarray], labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """The examples of each class at each client: int64 [C, num_classes]."""
+    return np.stack([np.bincount(labels[ids], minlength=num_classes) for ids in rows])

@@ -1,0 +1,58 @@
+"""Batches drawn on the device by index: pure functions of the data and a key."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from learned_aggregation.errors import UserError
+from learned_aggregation.types import Batch, FederatedData, Key
+
+
+def sample_cohort(
+    data: FederatedData, key: Key, num_clients: int, num_steps: int, batch_size: int
+) -> tuple[Batch, Float[Array, "K"], Int[Array, "K"]]:
+    """Draws the K clients of a round and the H batches of B examples that each of them trains on.
+
+    The clients are distinct and uniform over the C of the population, unless C is 1: then all K draw from
+    the one shared pool. A client's examples are uniform over its own, with replacement.
+
+    Args:
+      data: C clients; traced, so that the data is no constant of the compiled program.
+      num_clients, num_steps, batch_size: K, H and B; static.
+    Returns:
+      The batch, leaves [K, H, B, ...] of the stored dtype; the weights, each client's number of examples;
+      the client ids.
+    Raises:
+      UserError: 1 < C < K, when the function is traced.
+    """
+    client_key, example_key = jax.random.split(key)
+    ids = _choose_clients(client_key, data.rows.shape[0], num_clients)
+    sizes = data.sizes[ids]
+    shape = (num_clients, num_steps, batch_size)
+    places = jax.random.randint(example_key, shape, 0, sizes[:, None, None])
+    rows = data.rows[ids[:, None, None], places]
+    return _take(data.examples, rows), sizes.astype(jnp.float32), ids
+
+
+def sample_batch(data: FederatedData, key: Key, batch_size: int) -> Batch:
+    """Draws B examples of the whole split, uniform and with replacement: leaves [B, ...]."""
+    count = jax.tree.leaves(data.examples)[0].shape[0]
+    rows = jax.random.randint(key, (batch_size,), 0, count)
+    return _take(data.examples, rows)
+
+
+def _take(examples: dict[str, Array], rows: Int[Array, "..."]) -> Batch:
+    """The examples at `rows`, which are in range by construction: no select per pixel for those outside."""
+    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="promise_in_bounds"), examples)
+
+
+def _choose_clients(key: Key, population: int, num_clients: int) -> Int[Array, "K"]:
+    """K distinct client ids, or K zeros where there is one shared pool."""
+    if population == 1:
+        return jnp.zeros(num_clients, jnp.int32)
+    if population < num_clients:
+        raise UserError(
+            f"num_grads: expected at most the population of {population} clients, got {num_clients}. "
+            "Lower num_grads, or divide the data over more clients."
+        )
+    return jax.random.choice(key, population, (num_clients,), replace=False)
