@@ -1,0 +1,89 @@
+"""One outer step: estimate the meta-gradient on every inner problem, update theta. One jitted function."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from learned_aggregation.parallel import everywhere, map_jobs, over_jobs
+from learned_aggregation.types import GradientEstimator, Key, MetaState, Metrics, Theta
+
+OuterStep = Callable[[MetaState, Sequence[Any]], tuple[MetaState, Metrics]]
+
+
+def init_meta_state(
+    theta: Theta,
+    estimators: Sequence[GradientEstimator],
+    datas: Sequence[Any],
+    optimizer: optax.GradientTransformation,
+    num_tasks: int,
+    mesh: Mesh,
+    key: Key,
+) -> MetaState:
+    """The state before the first outer step: `num_tasks` fresh inner problems for each task."""
+    run_key, *task_keys = jax.random.split(key, 1 + len(estimators))
+    states = []
+    for estimator, data, task_key in zip(estimators, datas, task_keys, strict=True):
+        start = map_jobs(lambda shared, k, e=estimator: e.init(*shared, k), mesh)
+        states.append(jax.jit(start)((theta, data), jax.random.split(task_key, num_tasks)))
+    state = MetaState(theta, optimizer.init(theta), tuple(states), run_key, jnp.int32(0))
+    return place(state, mesh)
+
+
+def place(state: MetaState, mesh: Mesh) -> MetaState:
+    """Puts a state on the mesh: inner problems divided over the devices, the rest on each of them."""
+    problems = jax.device_put(state.estimator_states, over_jobs(mesh))
+    rest = jax.device_put(state._replace(estimator_states=()), everywhere(mesh))
+    return rest._replace(estimator_states=problems)
+
+
+def make_outer_step(
+    estimators: Sequence[GradientEstimator],
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    mesh: Mesh,
+    tasks_per_chunk: int | None = None,
+) -> OuterStep:
+    """The jitted, state-donating outer step.
+
+    theta <- theta + optimizer(mean over tasks and problems of the estimated meta-gradient). Keys come from
+    (state.key, state.step, task, problem), so a resumed run draws what the undisturbed one would have.
+
+    Args:
+      estimators: one for each task; each is mapped over its T problems.
+      learning_rate: only to report it.
+      tasks_per_chunk: problems computed at once on a device (bounds the memory).
+    Returns:
+      (state, one data argument for each task) -> (state, metrics: scalars on the device).
+    """
+
+    def outer_step(state: MetaState, datas: Sequence[Any]) -> tuple[MetaState, Metrics]:
+        step_key = jax.random.fold_in(state.key, state.step)
+        gradients, states, losses = [], [], []
+        for i, (estimator, data) in enumerate(zip(estimators, datas, strict=True)):
+            estimate = map_jobs(
+                lambda shared, one, e=estimator: e.estimate(shared[0], one[0], shared[1], one[1]),
+                mesh,
+                tasks_per_chunk,
+            )
+            problems = state.estimator_states[i]
+            num_tasks = jax.tree.leaves(problems)[0].shape[0]
+            keys = jax.random.split(jax.random.fold_in(step_key, i), num_tasks)
+            gradient, problems, metrics = estimate((state.theta, data), (problems, keys))
+            gradients.append(jax.tree.map(lambda g: jnp.mean(g, axis=0), gradient))
+            states.append(problems)
+            losses.append(jnp.mean(metrics["meta_loss"]))
+        gradient = jax.tree.map(lambda *g: sum(g) / len(g), *gradients)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.theta)
+        theta = optax.apply_updates(state.theta, updates)
+        metrics = {
+            "meta_loss": sum(losses) / len(losses),
+            "grad_norm": optax.global_norm(gradient),
+            "learning_rate": learning_rate(state.step),
+        }
+        return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics
+
+    return jax.jit(outer_step, donate_argnums=0)

@@ -1,0 +1,79 @@
+"""Devices, and the map over independent jobs (inner problems, seeds, sweep points) that uses them."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from learned_aggregation.errors import UserError
+
+JOBS = "jobs"
+"""The mesh axis that independent jobs are divided over."""
+
+
+def use_devices(num_devices: int | None) -> None:
+    """Makes JAX's CPU backend offer one host device a core (or `num_devices`).
+
+    Call before the first computation. Intra-op threads hardly help at these sizes; host devices do.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", num_devices or cores)
+
+
+def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
+    """A mesh over `num_devices` devices, or over as many as there are and as divide `num_jobs`.
+
+    Raises:
+      UserError: fewer devices than asked for, or a number that does not divide the jobs.
+    """
+    available = len(jax.devices())
+    if num_devices is None:
+        num_devices = max(n for n in range(1, available + 1) if num_jobs % n == 0)
+    elif num_devices > available:
+        raise UserError(
+            f"num_devices: expected at most the {available} devices there are, got {num_devices}."
+        )
+    elif num_jobs % num_devices:
+        raise UserError(
+            f"num_devices: expected a divisor of {num_jobs}, the number of parallel problems, got {num_devices}. "
+            f"Change num_devices or num_tasks."
+        )
+    return jax.make_mesh((num_devices,), (JOBS,), (AxisType.Auto,), devices=jax.devices()[:num_devices])
+
+
+def over_jobs(mesh: Mesh) -> NamedSharding:
+    """The sharding of arrays whose leading axis is the jobs."""
+    return NamedSharding(mesh, P(JOBS))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The sharding of arrays that every device holds whole."""
+    return NamedSharding(mesh, P())
+
+
+def map_jobs(job: Callable[..., Any], mesh: Mesh, chunk: int | None = None) -> Callable[..., Any]:
+    """Maps `job(shared, per_job)` over the leading axis of `per_job`, divided over the mesh's devices.
+
+    Args:
+      job: (shared, per_job without its leading axis) -> pytree.
+      chunk: jobs computed at once on a device; None for all of them. Smaller needs less memory.
+    Returns:
+      (shared, per_job [jobs, ...]) -> pytree with leading axis jobs.
+    """
+
+    def on_device(shared: Any, per_job: Any) -> Any:
+        return jax.lax.map(lambda one: job(shared, one), per_job, batch_size=chunk)
+
+    def all_at_once(shared: Any, per_job: Any) -> Any:
+        return jax.vmap(job, in_axes=(None, 0))(shared, per_job)
+
+    return jax.shard_map(
+        all_at_once if chunk is None else on_device,
+        mesh=mesh,
+        in_specs=(P(), P(JOBS)),
+        out_specs=P(JOBS),
+        check_vma=False,
+    )
