@@ -1,0 +1,196 @@
+"""The embedded data sets, their cache, and the names of data sets."""
+
+import os
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from learned_aggregation.data import NEEDS_NO_FILES, DataOptions, cache, glyphs, load_dataset
+from learned_aggregation.data.images import resize
+from learned_aggregation.errors import UserError
+from learned_aggregation.types import SPLITS
+
+SMALL = dict(zip(SPLITS, (600, 60, 60, 62), strict=True))
+
+
+@pytest.fixture
+def small_glyphs(monkeypatch):
+    """Glyphs with few images."""
+    monkeypatch.setattr(glyphs, "SIZES", SMALL)
+
+
+@pytest.mark.parametrize("name", [*NEEDS_NO_FILES, "glyphs26", "glyphs62rgb"])
+@pytest.mark.parametrize("size", [8, 28])
+def test_splits_shapes_and_types(name, size, small_glyphs, tmp_path):
+    data = load_dataset(name, size, DataOptions(cache_dir=str(tmp_path)))
+    assert data.name == name
+    assert tuple(data.splits) == SPLITS
+    channels = 3 if name.endswith("rgb") else 1
+    for split in data.splits.values():
+        image, label = split.examples["image"], split.examples["label"]
+        assert image.shape == (len(label), size, size, channels)
+        assert (image.dtype, label.dtype) == (np.uint8, np.int32)
+        assert 0.5 < image.max() * data.scale <= 1
+        assert set(label) <= set(range(data.num_classes))
+    assert set(data.splits["train"].examples["label"]) == set(range(data.num_classes))
+
+
+def test_digits_are_all_there_once_in_a_stratified_split():
+    from sklearn.datasets import load_digits
+
+    splits = load_dataset("digits", 8).splits
+    sizes = [len(split.examples["label"]) for split in splits.values()]
+    assert sizes == [1000, 250, 250, 297]
+    images = np.concatenate([split.examples["image"].reshape(-1, 64) for split in splits.values()])
+    labels = np.concatenate([split.examples["label"] for split in splits.values()])
+    raw = load_digits()
+    stored = sorted((*image, label) for image, label in zip(images.tolist(), labels.tolist(), strict=True))
+    assert stored == sorted((*i, t) for i, t in zip(raw.data.astype(int).tolist(), raw.target, strict=True))
+    share = np.bincount(raw.target) / len(raw.target)
+    for size, split in zip(sizes, splits.values(), strict=True):
+        counts = np.bincount(split.examples["label"], minlength=10)
+        assert np.abs(counts - share * size).max() <= 2
+
+
+def test_digits_split_never_changes():
+    splits = load_dataset("digits", 8, DataOptions(seed=3)).splits
+    sums = [
+        zlib.crc32(s.examples["image"].tobytes() + s.examples["label"].tobytes()) for s in splits.values()
+    ]
+    assert sums == [3640694118, 3561145236, 1031442920, 803965077]
+
+
+def test_default_glyphs_size_balance_and_clients():
+    assert sum(glyphs.SIZES.values()) == 24_000
+    arrays = glyphs.generate(SMALL, 10, 12, 1, 0)
+    for split in SPLITS:
+        counts = np.bincount(arrays[f"{split}_label"], minlength=10)
+        assert counts.max() - counts.min() <= 1
+    assert set(arrays["train_font"]) == set(range(len(glyphs.FONTS)))
+
+
+def test_glyphs_follow_the_seed():
+    one, same, other = (glyphs.generate(SMALL, 10, 12, 1, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(one[key], same[key]) for key in one)
+    assert not np.array_equal(one["train_image"], other["train_image"])
+    assert not np.array_equal(one["inner_valid_image"], one["outer_valid_image"])
+
+
+def test_every_font_draws_every_character():
+    """No font lacks a character, which it would draw as nothing or as its one replacement box."""
+    drawn = glyphs.draw_characters(glyphs.CHARACTERS, 32)
+    assert drawn.shape == (len(glyphs.FONTS), 62, 32, 32)
+    assert drawn.sum((2, 3)).min() > 10
+    flat = drawn.reshape(len(glyphs.FONTS), 62, -1)
+    for font in flat:
+        assert len(np.unique(font, axis=0)) == 62
+    assert len(np.unique(flat.reshape(len(glyphs.FONTS), -1), axis=0)) == len(glyphs.FONTS)
+
+
+def test_a_glyph_looks_like_its_character():
+    """The average image of a class correlates with its own undistorted character more than with any other."""
+    arrays = glyphs.generate({"train": 2000}, 10, 16, 1, 0)
+    plain = glyphs.draw_characters(glyphs.CHARACTERS[:10], 16).mean(0).reshape(10, -1)
+    labels = arrays["train_label"]
+    means = np.stack([arrays["train_image"][labels == c].mean(0).ravel() for c in range(10)])
+    similarity = np.corrcoef(means, plain)[:10, 10:]
+    assert similarity.argmax(1).tolist() == list(range(10))
+
+
+def test_glyphs_are_cached_and_a_damaged_cache_is_made_again(small_glyphs, tmp_path, monkeypatch):
+    options = DataOptions(cache_dir=str(tmp_path))
+    first = load_dataset("glyphs", 12, options).splits["train"].examples["image"]
+    (file,) = tmp_path.iterdir()
+    monkeypatch.setattr(glyphs, "generate", lambda *_: pytest.fail("generated though it is cached"))
+    assert np.array_equal(load_dataset("glyphs", 12, options).splits["train"].examples["image"], first)
+    monkeypatch.undo()
+    monkeypatch.setattr(glyphs, "SIZES", SMALL)
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (b"", b"not a zip file", whole[: len(whole) // 2], bytes(flipped)):
+        file.write_bytes(damaged)
+        assert np.array_equal(load_dataset("glyphs", 12, options).splits["train"].examples["image"], first)
+        assert file.read_bytes()[:2] == b"PK"
+        assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_cache_files_of_different_data_differ(small_glyphs, tmp_path):
+    options = DataOptions(cache_dir=str(tmp_path))
+    for name, size, seed in (("glyphs", 8, 0), ("glyphs", 9, 0), ("glyphs", 8, 1), ("glyphs11", 8, 0)):
+        load_dataset(name, size, options._replace(seed=seed))
+    load_dataset("glyphsrgb", 8, options)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_cache_that_holds_pickles_is_not_trusted(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.array([{"a": 1}], dtype=object))
+    assert cache.cached_arrays(path, lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+
+
+def test_an_unwritable_cache_is_a_warning(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.warns(UserWarning, match="cannot keep the generated data"):
+        stored = cache.cached_arrays(blocked / "data.npz", lambda: {"x": np.arange(3)})
+    assert stored["x"].tolist() == [0, 1, 2]
+
+
+def test_cache_dir_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.cache_dir() == tmp_path / "learned-aggregation"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_dir() == tmp_path / ".cache" / "learned-aggregation"
+    assert cache.cache_dir(str(tmp_path / "mine")) == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        (
+            "fminst",
+            28,
+            r"data set: expected one of digits, glyphs, .*, got 'fminst'. Did you mean 'fmnist'\?",
+        ),
+        ("glyphs_62", 28, "Did you mean 'glyphs'"),
+        ("glyphs63", 28, "glyphs63: expected 2 to 62 classes, got 63"),
+        ("glyphs1", 28, "expected 2 to 62 classes, got 1"),
+        ("digits", 0, "digits: expected an image size of at least 4 pixels, got 0"),
+        ("digits", "28", "expected an image size"),
+    ],
+)
+def test_bad_names_and_sizes_are_one_clear_line(name, size, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_dataset(name, size)
+    assert "\n" not in str(caught.value)
+
+
+def test_importing_the_names_imports_no_library():
+    code = (
+        "import sys, learned_aggregation.data, learned_aggregation.data.partitions;"
+        "heavy = {'jax', 'sklearn', 'tensorflow_datasets', 'matplotlib', 'PIL'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_resize_keeps_flat_images_and_their_channels():
+    flat = np.broadcast_to(np.array([7, 90, 200], np.uint8), (2, 8, 8, 3))
+    out = resize(np.ascontiguousarray(flat), 12)
+    assert out.shape == (2, 12, 12, 3)
+    assert np.array_equal(np.unique(out.reshape(-1, 3), axis=0), [[7, 90, 200]])
+    same = np.zeros((1, 8, 8, 1), np.uint8)
+    assert resize(same, 8) is same
+
+
+def test_resize_averages_when_it_shrinks():
+    board = np.indices((16, 16)).sum(0) % 2 * 200
+    out = resize(board.astype(np.uint8)[None, ..., None], 4)
+    assert np.abs(out.astype(int) - 100).max() <= 15
