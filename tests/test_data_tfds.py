@@ -197,6 +197,18 @@ def test_damaged_data_is_one_clear_line(file_format, damage, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kept", "message"), [(-100, "a truncated record in"), (0, "0 examples where 12 are declared")]
+)
+def test_records_that_are_lost_are_noticed(kept, message, tmp_path):
+    folder = prepare(tmp_path, "fashion_mnist")
+    to_tfrecord(folder)
+    (file,) = folder.glob("*test*")
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UserError, match=message):
+        load("fmnist", 28, tmp_path)
+
+
 def test_no_download_unless_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: pytest.fail("asked TFDS for a download"))
     with pytest.raises(UserError, match="got no prepared data"):

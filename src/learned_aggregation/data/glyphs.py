@@ -135,6 +135,7 @@ def _distort(
     front = back + rng.uniform(0.3, 0.6, (count, 1, 1, 1))
     if channels == 3:
         back, front = (level * rng.uniform(0.5, 1.0, (count, 1, 1, 3)) for level in (back, front))
+    back, front = back.astype(np.float32), front.astype(np.float32)
     noise = rng.standard_normal((count, size, size, channels), np.float32)
     noise *= rng.uniform(0.02, 0.12, (count, 1, 1, 1)).astype(np.float32)
     image = back + (front - back) * shape[..., None] + noise
@@ -153,7 +154,8 @@ def _source_points(count: int, size: int, rng: np.random.Generator) -> tuple[np.
     shearing[:, 0, 1] = shear
     inverse = np.linalg.inv(rotation @ shearing) / np.stack([scale_x, scale_y], -1)[:, :, None]
     axis = (np.arange(size) + 0.5) / size - 0.5
-    x, y = axis[None, None, :] - shift_x, axis[None, :, None] - shift_y
+    x = (axis[None, None, :] - shift_x).astype(np.float32)
+    y = (axis[None, :, None] - shift_y).astype(np.float32)
     a = inverse[:, :, :, None, None].astype(np.float32)
     return a[:, 0, 0] * x + a[:, 0, 1] * y, a[:, 1, 0] * x + a[:, 1, 1] * y
 
@@ -166,8 +168,8 @@ def _bilinear(
     padded = np.pad(glyphs, ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1)
     x, y = np.clip(x + 1, 0, side - 1.001), np.clip(y + 1, 0, side - 1.001)
     left, top = x.astype(np.int32), y.astype(np.int32)
-    dx, dy = x - left, y - top
+    dx, dy = x - left.astype(np.float32), y - top.astype(np.float32)
     first = ((fonts * glyphs.shape[1] + labels) * side * side)[:, None, None] + top * side + left
     upper = padded[first] * (1 - dx) + padded[first + 1] * dx
     lower = padded[first + side] * (1 - dx) + padded[first + side + 1] * dx
-    return (upper * (1 - dy) + lower * dy).astype(np.float32)
+    return upper * (1 - dy) + lower * dy
