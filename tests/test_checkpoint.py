@@ -135,7 +135,7 @@ class _Killed(BaseException):
 class _KillSwitch:
     """Refuses every file operation under a directory from the n-th on, as a kill would."""
 
-    events = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
+    events = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 
     def __init__(self):
         self.directory, self.left, self.count = None, 0, 0
@@ -250,7 +250,7 @@ def test_latest_that_names_nothing(checkpointer, text):
     checkpointer.save(1, _small(1), CONFIG)
     (checkpointer.directory / "latest").write_text(text)
     with pytest.raises(
-        UserError, match="latest: expected an existing checkpoint, .* write global_step1 into"
+        UserError, match=r"latest: expected an existing checkpoint, .* write global_step1 into"
     ):
         checkpointer.restore(_small(0))
     with pytest.raises(
@@ -329,8 +329,9 @@ def test_full_disk_keeps_the_old_checkpoint(checkpointer, monkeypatch, target, f
         checkpointer.save(2, _small(2), CONFIG)
     monkeypatch.undo()
     assert str(caught.value) == (
-        f"{checkpointer.directory / 'global_step2'}: expected to write it, got 'No space left on device'. Free space, "
-        f"then resume with --from_checkpoint; the last good checkpoint is {checkpointer.directory / 'global_step1'}."
+        f"{checkpointer.directory / 'global_step2'}: expected to write it, got 'No space left on device'. "
+        "Free space, then resume with --from_checkpoint; the last good checkpoint is "
+        f"{checkpointer.directory / 'global_step1'}."
     )
     assert not [name for name in os.listdir(checkpointer.directory) if name.startswith(".")]
     assert _same(checkpointer.restore(_small(0)), _small(1))

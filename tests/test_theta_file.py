@@ -207,7 +207,7 @@ def test_paths_that_stand_for_a_theta(tmp_path):
     (run / "global_step20").mkdir(parents=True)
     (run / "latest").write_text("global_step20\n")
     for path in (run, run / "global_step20", run / "global_step20.safetensors", tmp_path / "none.pickle"):
-        with pytest.raises(UserError, match="expected a theta .* Check the path"):
+        with pytest.raises(UserError, match=r"expected a theta .* Check the path"):
             resolve_theta_path(path)
     save_theta(run / "global_step20.safetensors", _theta(), {})
     for path in (run, f"{run}/", run / "global_step20", run / "global_step20.safetensors"):

@@ -78,7 +78,7 @@ def test_csv_full_disk_is_one_line_and_close_is_silent(tmp_path):
     tracker = CsvTracker(tmp_path / "m.csv")
     tracker.log(1, {"a": 1.0})
     tracker._file.close()
-    tracker._file = open("/dev/full", "wb", buffering=0)
+    tracker._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
     with pytest.raises(RunError, match=r"m\.csv: .*No space left on device.*Free space") as caught:
         tracker.log(2, {"a": 2.0})
     assert "\n" not in str(caught.value)

@@ -80,10 +80,9 @@ def disk_error(path: str | os.PathLike, error: BaseException, then: str) -> RunE
       then: what to do once the cause is removed.
     """
     number = next((n for e in _causes(error) if (n := _errno(e)) is not None), None)
-    reason = os.strerror(number) if number is not None else f"{type(error).__name__}: {error}"
-    first_line = reason.strip().splitlines()[0]
-    remedy = _REMEDIES.get(number, "Remove the cause")
-    return RunError(f"{path}: expected to write it, got {first_line!r}. {remedy}, then {then}.")
+    reason = f"{type(error).__name__}: {error}".splitlines()[0] if number is None else os.strerror(number)
+    remedy = "Remove the cause" if number is None else _REMEDIES.get(number, "Remove the cause")
+    return RunError(f"{path}: expected to write it, got {reason!r}. {remedy}, then {then}.")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -134,7 +134,8 @@ class Checkpointer:
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(jax.device_get(leaf)).all():
                 raise RunError(
                     f"{self.directory}: expected a finite theta at step {step}, "
-                    f"got NaN or infinity in {name}. Nothing was saved; lower learning_rate, then {self._then()}."
+                    f"got NaN or infinity in {name}. Nothing was saved; lower learning_rate, "
+                    f"then {self._then()}."
                 )
 
     def _then(self) -> str:

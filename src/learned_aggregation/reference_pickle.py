@@ -78,7 +78,7 @@ class _Array:
     __slots__ = ("value",)
 
     def __init__(self, *_: Any):
-        self.value = None
+        self.value: np.ndarray | None = None
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, raw = state

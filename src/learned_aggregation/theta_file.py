@@ -134,31 +134,23 @@ def check_theta(
     Raises:
       UserError: another optimizer, or other leaves or shapes, with the setting that differs.
     """
-    metadata = metadata or {}
+    saved = metadata or {}
     change = first_difference(shapes(theta), shapes(expected))
-    if change is None and metadata.get("optimizer", where) == where:
-        return
-    differing = [
-        name for name, value in settings.items() if name in metadata and metadata[name] != str(value)
-    ]
-    for name in ("optimizer", "num_grads", "hidden_size"):
-        if name in differing:
+    asked = {"optimizer": where} if change is None else {**settings, "optimizer": where}
+    for name, remedy in _REMEDIES.items():
+        if name in saved and name in asked and saved[name] != str(asked[name]):
             raise UserError(
-                f"{where}: theta was meta-trained for {name}={metadata[name]}, "
-                f"the config asks for {settings[name]}. {_REMEDY[name].format(settings[name], metadata[name])}"
+                f"{where}: theta was meta-trained for {name}={saved[name]}, "
+                f"the config asks for {asked[name]}. {remedy.format(asked[name], saved[name])}"
             )
     if change is None:
-        raise UserError(
-            f"{where}: theta was meta-trained for optimizer={metadata['optimizer']}, "
-            f"the config asks for {where}. {_REMEDY['optimizer'].format(where, metadata['optimizer'])}"
-        )
+        return
     name, got, want = change
-    raise UserError(
-        f"{where}: expected theta leaf {name} {want}, got {got}. {_hint(name, got, want, settings)}"
-    )
+    hint = _hint(name, got, want, settings)
+    raise UserError(f"{where}: expected theta leaf {name} {want}, got {got}. {hint}")
 
 
-_REMEDY = {
+_REMEDIES = {
     "optimizer": "Meta-train {0}, or use optimizer={1}.",
     "num_grads": "Use fedlagg-set, or meta-train with {0}.",
     "hidden_size": "Use hidden_size={1}, or meta-train with {0}.",

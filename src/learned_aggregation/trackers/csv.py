@@ -35,15 +35,20 @@ class CsvTracker:
 
     def __init__(self, path: str | Path, resume_step: int | None = None):
         self._path = Path(path)
-        self._columns, rows = _read(self._path) if resume_step is not None else ([], [])
-        kept = [row for row in rows if int(row[0]) <= resume_step] if rows else []
+        self._columns: list[str] = []
+        kept: list[list[str]] = []
+        if resume_step is not None:
+            self._columns, rows = _read(self._path)
+            kept = [row for row in rows if int(row[0]) <= resume_step]
         # A column that only dropped rows filled would not exist in an undisturbed run.
         while len(self._columns) > 1 and not any(row[len(self._columns) - 1] for row in kept):
             self._columns.pop()
         self._rewrite(kept)
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
-        """Appends one row; numbers are written so that they read back exactly."""
+        """Appends one row, unless it is empty; numbers are written so that they read back exactly."""
+        if not row:
+            return
         if not self._columns or any(name not in self._columns for name in row):
             self._add_columns(row)
         line = _text([[str(int(step)), *(_cell(row.get(name)) for name in self._columns[1:])]])

@@ -97,6 +97,7 @@ def _import_wandb() -> Any:
         import wandb
     except ImportError as error:
         raise UserError(
-            "tracker: expected wandb to be installed, got an ImportError. Run `pip install wandb`, or use csv."
+            "tracker: expected wandb to be installed, got an ImportError. "
+            "Run `pip install wandb`, or use csv."
         ) from error
     return wandb
