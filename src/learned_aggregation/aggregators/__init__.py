@@ -19,6 +19,13 @@ AGGREGATORS = Registry(
         "fedlagg-wavg": f"{_HERE}.fedlagg_wavg:fedlagg_wavg",
         "fedavg": f"{_HERE}.fedavg:fedavg",
         "fedavg-slowmo": f"{_HERE}.fedavg_slowmo:fedavg_slowmo",
+        "fedavgm": f"{_HERE}.fedavgm:fedavgm",
+        "diloco": f"{_HERE}.diloco:diloco",
+        "fedadam": f"{_HERE}.fedadam:fedadam",
+        "fedyogi": f"{_HERE}.fedyogi:fedyogi",
+        "fedadagrad": f"{_HERE}.fedadagrad:fedadagrad",
+        "sgd": f"{_HERE}.sgd:sgd",
+        "adam": f"{_HERE}.adam:adam",
     },
 )
 

@@ -4,5 +4,12 @@ from learned_aggregation.registry import Registry
 
 _HERE = "learned_aggregation.clients"
 
-LOCAL_OPTIMIZERS = Registry("local_optimizer", {"sgd": f"{_HERE}.sgd:sgd"})
+LOCAL_OPTIMIZERS = Registry(
+    "local_optimizer",
+    {
+        "sgd": f"{_HERE}.sgd:sgd",
+        "momentum": f"{_HERE}.momentum:momentum",
+        "adamw": f"{_HERE}.adamw:adamw",
+    },
+)
 """name -> (learning_rate, may be traced) -> optax.GradientTransformation."""
