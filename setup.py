@@ -1,0 +1,45 @@
+"""Packaging: loose ranges for `pip install .`; requirements.lock pins what `make venv` installs."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+INIT = (HERE / "src/learned_aggregation/__init__.py").read_text(encoding="utf-8")
+README = HERE / "README.md"
+
+EXTRAS = {
+    "tfds": ["tensorflow-datasets", "array-record"],  # image sets in TFDS's format, read without TensorFlow
+    "stream": ["grain"],  # data too large for the device
+    "flower": ["flwr"],
+    "test": ["beartype", "hypothesis", "pytest", "pytest-xdist"],
+}
+
+setup(
+    name="learned-aggregation",
+    version=re.search(r'__version__ = "(.+)"', INIT).group(1),
+    description="Train, test and use learned server-side optimizers for federated training",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    install_requires=[
+        "jax>=0.10,<0.12",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        # The official distribution of the mmengine package without OpenCV; `import mmengine` is the same.
+        "mmengine-lite",
+        "scikit-learn",
+        "matplotlib",
+        "rich",
+        "wandb",
+        "safetensors",
+        "jaxtyping",
+    ],
+    extras_require=EXTRAS | {"all": sorted({package for extra in EXTRAS.values() for package in extra})},
+    entry_points={"console_scripts": ["learned-aggregation = learned_aggregation.cli:main"]},
+)
