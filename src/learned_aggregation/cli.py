@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.print_config:
             print(config_text(asked.config), end="")
             return 0
-        from learned_aggregation import build  # imports JAX: not before the settings are known to be good
+        from learned_aggregation import jobs  # imports JAX: not before the settings are known to be good
 
-        return build.run(asked.config, _command(argv))
+        return jobs.run(asked.config, _command(argv))
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

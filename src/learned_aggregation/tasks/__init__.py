@@ -1,15 +1,15 @@
 """Inner problems' models and losses, made from task names."""
 
-from learned_aggregation.data import load_dataset
+from learned_aggregation.data import DataOptions, load_dataset
 from learned_aggregation.tasks.names import MODELS, parse_task_name
 from learned_aggregation.types import Dataset, Task
 
 
-def make_task(name: str, **data_options) -> tuple[Task, Dataset]:
+def make_task(name: str, options: DataOptions | None = None) -> tuple[Task, Dataset]:
     """The task and the data set that a name such as `mlp128x128_fmnist_28` stands for.
 
     Args:
-      **data_options: passed to `learned_aggregation.data.load_dataset`.
+      options: where and how data is read; see DataOptions.
     Raises:
       UserError: a name that does not parse, a data set that is not there.
     """
@@ -17,5 +17,5 @@ def make_task(name: str, **data_options) -> tuple[Task, Dataset]:
 
     parsed = parse_task_name(name)
     model = MODELS[parsed.family]  # resolved before the data set is loaded: its errors come at once
-    dataset = load_dataset(parsed.dataset, parsed.size, **data_options)
+    dataset = load_dataset(parsed.dataset, parsed.size, options)
     return classification(name, model(parsed.arguments, dataset.num_classes), dataset), dataset

@@ -1,6 +1,5 @@
 """Image classification with a flax model: mean cross-entropy and accuracy."""
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn

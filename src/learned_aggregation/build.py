@@ -1,0 +1,250 @@
+"""The composition root: a Config to objects. The only reader of the registries; a config stops here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learned_aggregation.aggregators import accepted_options, get_aggregator
+from learned_aggregation.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.config import Config
+from learned_aggregation.data import DataOptions
+from learned_aggregation.data.federated import to_federated
+from learned_aggregation.data.partitions import PARTITIONS, partition
+from learned_aggregation.errors import UserError
+from learned_aggregation.estimators import ESTIMATORS
+from learned_aggregation.evaluation import chunked
+from learned_aggregation.inner_problem import SAME_DATA, RoundSizes, inner_problem
+from learned_aggregation.local_training import LocalTraining, local_training
+from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
+from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step
+from learned_aggregation.meta_test import Contest, Rates, Shared
+from learned_aggregation.parallel import everywhere, job_mesh
+from learned_aggregation.tasks import make_task
+from learned_aggregation.theta_file import check_theta, load_theta
+from learned_aggregation.types import Aggregator, Dataset, FederatedData, MetaState, Task, Theta
+from learned_aggregation.unroll import EpisodeSchedule
+
+RATES = ("learning_rate", "local_learning_rate", "slowmo_learning_rate", "beta")
+"""The float settings of a rule or a client; traced in meta-testing, so a sweep over them is one program."""
+
+DATA_PARALLEL = ("sgd", "adam")
+"""Rules that take one step a round on the clients' mean gradient: one local step of rate 1."""
+
+
+class TaskData(NamedTuple):
+    """A task, its data set on the host and the rows of each client of the train split."""
+
+    task: Task
+    dataset: Dataset
+    rows: list[np.ndarray]
+
+
+def task_names(config: Config) -> list[str]:
+    return [config.task] if isinstance(config.task, str) else list(config.task)
+
+
+def load_task(config: Config, name: str) -> TaskData:
+    """The task with its data divided over clients."""
+    options = DataOptions(tfds_data_dir=config.tfds_data_dir, tfds_download=config.tfds_download, task=name)
+    task, dataset = make_task(name, options)
+    train = dataset.splits["train"]
+    own = {
+        "dirichlet": {"alpha": config.partition_alpha},
+        "shards": {"shards_per_client": config.classes_per_client},
+    }
+    PARTITIONS.check(config.partition)
+    rows = partition(
+        config.partition,
+        train.examples["label"],
+        train.clients,
+        _population(config, train.clients),
+        config.seed,
+        **own.get(config.partition, {}),
+    )
+    return TaskData(task, dataset, rows)
+
+
+def _population(config: Config, natural: np.ndarray | None) -> int:
+    if config.partition == "shared":
+        return 1
+    if config.partition == "natural" and natural is not None and config.num_clients is None:
+        return len(np.unique(natural))
+    return config.num_clients or config.num_grads
+
+
+def train_data(loaded: TaskData) -> FederatedData:
+    return to_federated(loaded.dataset.splits["train"], loaded.rows)
+
+
+def whole_split(loaded: TaskData, split: str) -> FederatedData:
+    """A split as one shared pool."""
+    data = loaded.dataset.splits[split]
+    return to_federated(data, [np.arange(len(data.examples["label"]))])
+
+
+def round_sizes(config: Config) -> RoundSizes:
+    steps = 1 if config.optimizer in DATA_PARALLEL else config.num_local_steps
+    return RoundSizes(config.num_grads, steps, config.local_batch_size)
+
+
+def rates_of(config: Config) -> dict[str, float]:
+    """The float settings that are given, by name."""
+    return {name: value for name in RATES if (value := getattr(config, name)) is not None}
+
+
+def make_aggregator(config: Config, rates: Rates) -> Aggregator:
+    """The aggregator of the config with the given (maybe traced) rates.
+
+    Raises:
+      UserError: a rate that the rule needs is not given.
+    """
+    accepted = accepted_options(config.optimizer)
+    options = {name: rates[name] for name in RATES if name in accepted and name in rates}
+    try:
+        return get_aggregator(
+            config.optimizer, num_grads=config.num_grads, hidden_size=config.hidden_size, **options
+        )
+    except TypeError as error:
+        missing = [name for name in RATES if name in accepted and name not in rates]
+        raise UserError(
+            f"{config.optimizer}: expected a value for {', '.join(missing)}, got none. "
+            f"Give --{' --'.join(missing)}."
+        ) from error
+
+
+def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
+    if config.optimizer in DATA_PARALLEL:
+        return local_training(task, LOCAL_OPTIMIZERS["sgd"](1.0))
+    return local_training(task, LOCAL_OPTIMIZERS[config.local_optimizer](rates["local_learning_rate"]))
+
+
+def theta_settings(config: Config) -> dict[str, Any]:
+    """What a theta depends on: kept beside it and compared when it is read."""
+    return {
+        "optimizer": config.optimizer,
+        "num_grads": config.num_grads,
+        "hidden_size": config.hidden_size,
+        "num_local_steps": config.num_local_steps,
+        "local_learning_rate": config.local_learning_rate,
+        "task": ",".join(config.tasks),
+    }
+
+
+class MetaTraining(NamedTuple):
+    """All that the meta-training loop needs. rounds_per_step: both arms counted."""
+
+    outer_step: OuterStep
+    state: MetaState
+    datas: tuple[dict[str, FederatedData], ...]
+    rounds_per_step: int
+
+
+def meta_training(config: Config) -> MetaTraining:
+    """The outer step and the state before its first call.
+
+    Raises:
+      UserError: a classical rule (nothing to meta-train), a device count that does not divide num_tasks.
+    """
+    rates = rates_of(config)
+    aggregator = make_aggregator(config, rates)
+    theta_key, state_key = jax.random.split(jax.random.key(config.seed))
+    theta = aggregator.init_theta(theta_key)
+    if not jax.tree.leaves(theta):
+        raise UserError(
+            f"optimizer: expected a learned aggregator to meta-train, got {config.optimizer!r}. "
+            "Use fedlagg-adafac, or --run_type benchmark."
+        )
+    mesh = job_mesh(config.num_tasks, config.num_devices)
+    schedule = Schedule(**config.schedule)
+    episodes = EpisodeSchedule(
+        config.truncation_schedule_min_length, config.num_inner_steps, config.truncation_length
+    )
+    estimators, datas = [], []
+    for name in config.tasks:
+        loaded = load_task(config, name)
+        local = make_local_training(config, loaded.task, rates)
+        problem = inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
+        estimators.append(ESTIMATORS[config.estimator](problem, episodes, config.perturbation_std))
+        datas.append(jax.device_put(_meta_train_data(config, loaded), everywhere(mesh)))
+    optimizer = meta_optimizer(schedule)
+    state = init_meta_state(theta, estimators, datas, optimizer, config.num_tasks, mesh, state_key)
+    outer_step = make_outer_step(
+        estimators, optimizer, learning_rate_schedule(schedule), mesh, config.tasks_per_chunk
+    )
+    rounds = 2 * config.num_tasks * config.truncation_length * len(estimators)
+    return MetaTraining(outer_step, state, tuple(datas), rounds)
+
+
+def _meta_train_data(config: Config, loaded: TaskData) -> dict[str, FederatedData]:
+    data = {"train": train_data(loaded)}
+    if config.meta_loss_split not in (None, SAME_DATA, "train"):
+        data[config.meta_loss_split] = whole_split(loaded, config.meta_loss_split)
+    return data
+
+
+def learned_theta(config: Config) -> Theta:
+    """theta for meta-testing: read from `test_checkpoint`, () for a classical rule.
+
+    Raises:
+      UserError: a learned rule without a checkpoint, or a checkpoint of another rule, K or width.
+    """
+    aggregator = make_aggregator(config, rates_of(config))
+    expected = jax.eval_shape(aggregator.init_theta, jax.random.key(0))
+    if not jax.tree.leaves(expected):
+        return ()
+    if config.test_checkpoint is None:
+        raise UserError(
+            f"test_checkpoint: expected the path of a meta-trained theta for {config.optimizer}, got none. "
+            "Give --test_checkpoint checkpoints/<meta-train-name>, or meta-train one first."
+        )
+    theta, metadata = load_theta(config.test_checkpoint)
+    settings = {name: value for name, value in theta_settings(config).items() if name in _THETA_SHAPE}
+    check_theta(theta, expected, config.optimizer, _fixed(config, settings), metadata)
+    return theta
+
+
+_THETA_SHAPE = ("optimizer", "num_grads", "hidden_size")
+
+
+def _fixed(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that theta's shape depends on: a rule that reads the mean serves any K."""
+    one = jax.eval_shape(get_aggregator(config.optimizer, num_grads=1).init_theta, jax.random.key(0))
+    two = jax.eval_shape(get_aggregator(config.optimizer, num_grads=2).init_theta, jax.random.key(0))
+    any_k = jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, two)
+    return {name: value for name, value in settings.items() if not (any_k and name == "num_grads")}
+
+
+def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str]) -> tuple[Contest, Shared]:
+    """The meta-test of the config's optimizer on one loaded task, evaluated on `splits`."""
+
+    def make_rule(rates: Rates) -> tuple[Aggregator, LocalTraining]:
+        return make_aggregator(config, rates), make_local_training(config, loaded.task, rates)
+
+    evaluation = {}
+    for split in splits:
+        examples = jax.tree.map(jnp.asarray, loaded.dataset.splits[split].examples)
+        evaluation[split] = chunked(examples, config.eval_chunk)
+    return Contest(loaded.task, round_sizes(config), make_rule), Shared(theta, train_data(loaded), evaluation)
+
+
+JOBS_AT_ONCE = None
+"""Jobs of a meta-test computed side by side on a device."""
+
+
+def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:
+    """(up, down): what K clients send, their deltas and model state; what the server sends, one model."""
+    params, model_state = jax.eval_shape(loaded.task.init, jax.random.key(0))
+    model = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((params, model_state)))
+    return config.num_grads * model, model
+
+
+def examples_note(config: Config) -> str:
+    """How many examples a round takes, to compare rounds fairly."""
+    clients, steps, batch = round_sizes(config)
+    return (
+        f"{config.optimizer}: {clients} clients x {steps} local steps x {batch} examples "
+        f"= {clients * steps * batch} examples a round"
+    )

@@ -1,0 +1,38 @@
+"""A model's metrics on a whole split, on the device, in chunks of bounded memory."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from learned_aggregation.types import Batch, Metrics, ModelState, Params, Task
+
+
+def chunked(examples: Batch, chunk: int) -> tuple[Batch, Float[Array, "n chunk"]]:
+    """Splits N examples into n chunks of equal size, padded with repeats.
+
+    Returns:
+      (leaves [n, chunk, ...], mask [n, chunk]: 1 for an example, 0 for padding).
+    """
+    count = jax.tree.leaves(examples)[0].shape[0]
+    chunk = min(chunk, count)
+    num_chunks = -(-count // chunk)
+    rows = jnp.arange(num_chunks * chunk)
+    mask = (rows < count).astype(jnp.float32).reshape(num_chunks, chunk)
+    rows = (rows % count).reshape(num_chunks, chunk)
+    return jax.tree.map(lambda leaf: leaf[rows], examples), mask
+
+
+def evaluate_split(
+    task: Task, params: Params, model_state: ModelState, chunks: Batch, mask: Float[Array, "n chunk"]
+) -> Metrics:
+    """The mean of each of the task's metrics over a split made by `chunked`; scalars."""
+
+    def add(totals, inputs):
+        batch, weight = inputs
+        metrics = task.evaluate(params, model_state, batch)
+        return jax.tree.map(lambda total, m: total + jnp.sum(m * weight), totals, metrics), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], chunks)
+    shapes = jax.eval_shape(task.evaluate, params, model_state, first)
+    totals, _ = jax.lax.scan(add, jax.tree.map(lambda _: jnp.float32(0), shapes), (chunks, mask))
+    return jax.tree.map(lambda total: total / jnp.sum(mask), totals)

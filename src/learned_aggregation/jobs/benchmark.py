@@ -1,0 +1,33 @@
+"""`run_type = "benchmark"`."""
+
+from learned_aggregation import build
+from learned_aggregation.config import Config, config_text, run_dir
+from learned_aggregation.jobs.contests import Loader, run_group, say
+from learned_aggregation.report.html import write_report
+from learned_aggregation.report.tables import print_rounds_table
+from learned_aggregation.rounds_file import Record, write_rounds
+from learned_aggregation.run_directory import RunDirectory, unused
+
+SPLITS = ("outer_valid", "test")
+
+
+def run(config: Config, command: str) -> int:
+    """Runs `num_runs` seeds of `num_inner_steps` rounds on each task; writes rounds.csv and the report."""
+    theta = build.learned_theta(config)
+    loader = Loader()
+    loaded = {task: loader.load(config, task) for task in config.tasks}
+    path = unused(run_dir(config), explicit=config.run_dir is not None)
+    facts = {"run_type": config.run_type, "name": path.name, "command": command}
+    directory = RunDirectory(path, config_text(config), facts)
+    seeds = range(config.seed, config.seed + config.num_runs)
+    records = []
+    for task, data in loaded.items():
+        what = f"{config.optimizer} on {task}"
+        [curves] = run_group(config, data, theta, [{}], seeds, SPLITS, what)
+        up, down = build.bytes_a_round(config, data)
+        records.append(Record(config.optimizer, task, seeds, curves, up, down))
+    write_rounds(path / "rounds.csv", records)
+    directory.finish(notes=[build.examples_note(config)])
+    print_rounds_table(path)
+    say(f"report: {write_report(path)}")
+    return 0

@@ -1,0 +1,141 @@
+"""`run_type = "compare"`."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from learned_aggregation import build
+from learned_aggregation.atomic import write_atomic
+from learned_aggregation.comparison import Entry, compare
+from learned_aggregation.config import Config, config_text, run_dir
+from learned_aggregation.errors import UserError
+from learned_aggregation.jobs.contests import Loader, group_points, run_group, say
+from learned_aggregation.meta_test import Curves
+from learned_aggregation.points import Point, grid, last_values, on_edge, winner
+from learned_aggregation.report.html import write_report
+from learned_aggregation.report.tables import print_rounds_table
+from learned_aggregation.rounds_file import Record, write_rounds
+from learned_aggregation.run_directory import RunDirectory, unused
+from learned_aggregation.types import Theta
+
+YARDSTICK = "fedavg"
+SPLITS = ("outer_valid", "test")
+TUNING_SEEDS = 3
+TUNING_OFFSET = 1_000_000
+"""Tuning draws its seeds from here on, so that no final run was tuned on."""
+
+
+class Entrant(NamedTuple):
+    """config: of one entrant, its untuned settings filled in. sweep: setting -> values to tune over."""
+
+    label: str
+    config: Config
+    theta: Theta
+    sweep: dict[str, list]
+
+
+def run(config: Config, command: str) -> int:
+    """Tunes each entrant on outer_valid and runs all with the same seeds; writes table.csv and the report.
+
+    Raises:
+      UserError: no fedavg among the entrants (it sets the targets), a checkpoint that does not fit.
+    """
+    entrants = [_entrant(config, dict(given)) for given in config.entrants]
+    if not any(entrant.config.optimizer == YARDSTICK for entrant in entrants):
+        raise UserError(
+            f"entrants: expected one with optimizer {YARDSTICK!r}, which sets the targets, got "
+            f"{[entrant.label for entrant in entrants]}. Add dict(label='FedAvg', optimizer='fedavg', ...)."
+        )
+    loader = Loader()
+    for task in config.tasks:
+        loader.load(config, task)  # a missing data set is said before anything runs
+    path = unused(run_dir(config), explicit=config.run_dir is not None)
+    facts = {"run_type": config.run_type, "name": path.name, "command": command}
+    directory = RunDirectory(path, config_text(config), facts)
+    records, rows, notes = [], [], []
+    for task in config.tasks:
+        entries = []
+        for entrant in entrants:
+            entry, record, note = _contest(entrant, loader, task)
+            entries.append((entrant, entry))
+            records.append(record)
+            notes.append(note)
+        yardstick = next(entry for entrant, entry in entries if entrant.config.optimizer == YARDSTICK)
+        rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], yardstick)]
+    write_rounds(path / "rounds.csv", records)
+    _write_table(path / "table.csv", rows)
+    directory.finish(notes=notes, table_note=_table_note(config))
+    print_rounds_table(path)
+    say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
+    return 0
+
+
+def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
+    label, sweep = given.pop("label"), given.pop("sweep", {})
+    own = replace(config, run_type="benchmark", entrants=[], **given)
+    first = {name: values[0] for name, values in sweep.items()}
+    return Entrant(label, own, build.learned_theta(replace(own, **first)), sweep)
+
+
+def _contest(entrant: Entrant, loader: Loader, task: str) -> tuple[Entry, Record, str]:
+    """Tunes the entrant on one task and runs it with the final seeds."""
+    point, edges = _tune(entrant, loader, task)
+    config = replace(entrant.config, **point)
+    loaded = loader.load(config, task)
+    seeds = range(config.seed, config.seed + config.num_runs)
+    [curves] = run_group(config, loaded, entrant.theta, [{}], seeds, SPLITS, f"{entrant.label} on {task}")
+    up, down = build.bytes_a_round(config, loaded)
+    entry = Entry(
+        entrant.label,
+        point,
+        curves.eval_rounds,
+        curves.evaluated["test_loss"],
+        curves.evaluated["test_accuracy"],
+        up,
+        down,
+        int(np.prod(build.round_sizes(config))),
+    )
+    size = int(np.prod([len(values) for values in entrant.sweep.values()])) if entrant.sweep else 1
+    note = f"{entrant.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
+    if edges:
+        note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
+    return entry, Record(entrant.label, task, seeds, curves, up, down), note
+
+
+def _tune(entrant: Entrant, loader: Loader, task: str) -> tuple[Point, list[str]]:
+    """The point of the entrant's grid with the lowest mean last outer_valid loss over the tuning seeds."""
+    points = grid(entrant.sweep)
+    if len(points) == 1:
+        return points[0], []
+    seeds = range(entrant.config.seed + TUNING_OFFSET, entrant.config.seed + TUNING_OFFSET + TUNING_SEEDS)
+    found: dict[int, Curves] = {}
+    for group in group_points(entrant.config, points):
+        chosen = [points[index] for index in group.points]
+        what = f"tuning {entrant.label} on {task}, {len(chosen)} points"
+        loaded = loader.load(group.config, task)
+        curves = run_group(group.config, loaded, entrant.theta, chosen, seeds, SPLITS[:1], what)
+        found |= dict(zip(group.points, curves, strict=True))
+    scores = [last_values(found[i].evaluated["outer_valid_loss"]).mean() for i in range(len(points))]
+    best = points[winner(scores)]
+    return best, on_edge(best, entrant.sweep)
+
+
+def _table_note(config: Config) -> str:
+    return (
+        f"{config.num_runs} seeds, the same for all; rules tuned on outer_valid with {TUNING_SEEDS} other seeds. "
+        "Intervals are 95 %. Targets: tuned FedAvg's mean test loss at 25, 50 and 100 % of its rounds."
+    )
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([row | {"tuned": json.dumps(row["tuned"])} for row in rows])
+    write_atomic(path, text.getvalue())

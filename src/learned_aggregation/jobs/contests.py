@@ -1,0 +1,99 @@
+"""Runs points (settings) x seeds of a config, those that differ in rates only in one program."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from learned_aggregation import build
+from learned_aggregation.config import Config
+from learned_aggregation.meta_test import Budget, Curves, run_contest
+from learned_aggregation.parallel import job_mesh
+from learned_aggregation.points import Point
+from learned_aggregation.progress import ProgressBar
+from learned_aggregation.types import Theta
+
+EVALUATIONS = 50
+"""About how many evaluations a run has when `eval_every` is not given."""
+
+
+class Group(NamedTuple):
+    """The points that share every setting but their rates: one compiled program."""
+
+    config: Config
+    points: list[int]
+
+
+def group_points(config: Config, points: Sequence[Point]) -> list[Group]:
+    """Groups the indices of `points` by their settings other than rates, in order of appearance."""
+    groups: dict[str, Group] = {}
+    for index, point in enumerate(points):
+        static = {name: value for name, value in point.items() if name not in build.RATES}
+        key = json.dumps(static, sort_keys=True, default=str)
+        groups.setdefault(key, Group(replace(config, **static), [])).points.append(index)
+    return list(groups.values())
+
+
+def point_rates(config: Config, points: Sequence[Point], repeats: int) -> dict[str, np.ndarray]:
+    """Each rate's value in every job: points x repeats, points outermost."""
+    given = [
+        build.rates_of(config) | {n: v for n, v in point.items() if n in build.RATES} for point in points
+    ]
+    return {name: np.repeat([rates[name] for rates in given], repeats) for name in given[0]}
+
+
+def take(curves: Curves, jobs: slice) -> Curves:
+    """Some of the jobs."""
+    evaluated = {name: values[jobs] for name, values in curves.evaluated.items()}
+    return Curves(curves.train_loss[jobs], curves.eval_rounds, evaluated)
+
+
+class Loader:
+    """Loads each task once for the configs of a job that divide its data alike."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple, build.TaskData] = {}
+
+    def load(self, config: Config, task: str) -> build.TaskData:
+        names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
+        key = (task, *(getattr(config, name) for name in names))
+        if key not in self._loaded:
+            self._loaded[key] = build.load_task(config, task)
+        return self._loaded[key]
+
+
+def run_group(
+    config: Config,
+    loaded: build.TaskData,
+    theta: Theta,
+    points: Sequence[Point],
+    seeds: Sequence[int],
+    splits: Sequence[str],
+    what: str,
+) -> list[Curves]:
+    """Runs points that differ in rates only, each with every seed; one Curves (jobs = seeds) a point."""
+    contest, shared = build.contest(config, loaded, theta, splits)
+    rounds = config.num_inner_steps
+    every = config.eval_every or max(1, rounds // EVALUATIONS)
+    bar = ProgressBar(what, rounds)
+    try:
+        curves = run_contest(
+            contest,
+            shared,
+            point_rates(config, points, len(seeds)),
+            np.tile(np.asarray(seeds), len(points)),
+            Budget(rounds, every, build.JOBS_AT_ONCE),
+            job_mesh(len(jax.devices()), config.num_devices),
+            lambda done: bar.update(done, {}),
+        )
+    finally:
+        bar.close()
+    return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

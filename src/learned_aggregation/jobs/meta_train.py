@@ -1,0 +1,90 @@
+"""`run_type = "meta-train"`."""
+
+import sys
+from pathlib import Path
+
+from learned_aggregation import build
+from learned_aggregation.checkpoint import Checkpointer
+from learned_aggregation.config import Config, config_text, meta_train_name, run_dir
+from learned_aggregation.errors import UserError
+from learned_aggregation.meta_step import place
+from learned_aggregation.meta_train import Saving, meta_train
+from learned_aggregation.parallel import job_mesh
+from learned_aggregation.report.html import write_report
+from learned_aggregation.run_directory import RunDirectory, make_writable
+from learned_aggregation.trackers import make_tracker
+
+
+def run(config: Config, command: str) -> int:
+    """Meta-trains an aggregator, from the start or from its latest checkpoint.
+
+    Returns:
+      0, or 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
+    Raises:
+      UserError: a directory that holds another run, an unwritable one, a checkpoint that does not fit.
+    """
+    name = meta_train_name(config)
+    checkpointer = Checkpointer(Path(config.checkpoints_dir) / name, keep=config.checkpoints_to_keep)
+    resume = _resumes(config, checkpointer)
+    make_writable(checkpointer.directory)
+    path = make_writable(run_dir(config))
+    if not resume and (path / "metrics.csv").exists():
+        raise UserError(
+            f"{path}: expected an unused run directory, got one with a run in it. "
+            "Choose another --run_dir or --name_suffix."
+        )
+    training = build.meta_training(config)
+    state, settings = training.state, build.theta_settings(config)
+    if resume:
+        mesh = job_mesh(config.num_tasks, config.num_devices)
+        state = place(checkpointer.restore(state, settings=settings), mesh)
+    start = int(state.step)
+    facts = {"run_type": config.run_type, "name": name, "command": command}
+    directory = RunDirectory(path, config_text(config), facts)
+    tracker = make_tracker(
+        ("csv", *config.tracker),
+        path,
+        resume_step=start if resume else None,
+        config={"name": name, **settings},
+        wandb_dir=config.wandb_dir,
+        project=config.test_project,
+        name=name,
+    )
+    _say(f"{name}: outer steps {start} to {config.num_outer_steps}, checkpoints in {checkpointer.directory}")
+    try:
+        state, status = meta_train(
+            training.outer_step,
+            state,
+            training.datas,
+            num_outer_steps=config.num_outer_steps,
+            rounds_per_step=training.rounds_per_step,
+            checkpointer=checkpointer,
+            saving=Saving(config.save_iter, config_text(config), settings),
+            tracker=tracker,
+            log_every=config.log_every,
+        )
+    finally:
+        tracker.close()
+    directory.finish(notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps"])
+    report = write_report(path)
+    if status:
+        _say(
+            f"stopped at outer step {int(state.step)}, saved; go on with the same command and --from_checkpoint"
+        )
+    _say(f"theta: {checkpointer.directory}/global_step{int(state.step)}.safetensors  report: {report}")
+    return status
+
+
+def _resumes(config: Config, checkpointer: Checkpointer) -> bool:
+    """Whether to resume; refuses to start over a run that is there."""
+    exists = bool(checkpointer.steps())
+    if exists and not (config.from_checkpoint or config.auto_resume):
+        raise UserError(
+            f"{checkpointer.directory}: expected no checkpoints of a new run, got global_step"
+            f"{checkpointer.steps()[-1]}. Resume it with --from_checkpoint, or choose a --name_suffix."
+        )
+    return config.from_checkpoint or (config.auto_resume and exists)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

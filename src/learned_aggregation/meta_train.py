@@ -1,0 +1,123 @@
+"""The meta-training loop around the outer step: log, save, stop, go on."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from learned_aggregation.checkpoint import Checkpointer
+from learned_aggregation.errors import RunError
+from learned_aggregation.interrupts import StopRequest
+from learned_aggregation.meta_step import OuterStep
+from learned_aggregation.progress import ProgressBar
+from learned_aggregation.trackers import Tracker
+from learned_aggregation.types import MetaState, Metrics
+
+LAG = 2
+"""Outer steps in flight before their metrics are read, so that reading never makes the device wait."""
+
+
+class Saving(NamedTuple):
+    """When and with what checkpoints are written; see Checkpointer.save."""
+
+    every: int
+    config_text: str
+    settings: Mapping[str, Any]
+
+
+def meta_train(
+    outer_step: OuterStep,
+    state: MetaState,
+    datas: Sequence[Any],
+    *,
+    num_outer_steps: int,
+    rounds_per_step: int,
+    checkpointer: Checkpointer,
+    saving: Saving,
+    tracker: Tracker,
+    log_every: int = 1,
+) -> tuple[MetaState, int]:
+    """Runs outer steps until `num_outer_steps` or a signal; a checkpoint is saved at the start and at the end.
+
+    Args:
+      rounds_per_step: federated rounds in an outer step, both arms counted, for the rate.
+      log_every: outer steps between rows of metrics; the others never leave the device.
+    Returns:
+      (the last state, 0 or 128 + the signal's number).
+    Raises:
+      RunError: a non-finite meta-gradient; nothing is saved after it.
+    """
+    start = step = int(state.step)
+    log = _Log(tracker, ProgressBar("meta-training", num_outer_steps, start), start, rounds_per_step)
+
+    def save(state: MetaState, step: int) -> int:
+        checkpointer.save(step, state, saving.config_text, saving.settings)
+        return step
+
+    with StopRequest() as stop:
+        try:
+            # The first checkpoint shows at once that saving works, and keeps the untrained theta to compare with.
+            saved = save(state, 0) if start == 0 else start
+            while step < num_outer_steps and not stop.signal:
+                # Whatever the step needs is on the device already.
+                with jax.transfer_guard("disallow"):
+                    state, metrics = outer_step(state, datas)
+                step += 1
+                if step % log_every == 0 or step == num_outer_steps:
+                    log.add(step, metrics)
+                if step % saving.every == 0:
+                    log.drain()
+                    saved = save(state, step)
+            log.drain()
+            if step > saved:
+                save(state, step)
+        finally:
+            log.close()
+    return state, stop.exit_status
+
+
+class _Log:
+    """Reads metrics `LAG` steps late and hands them to the tracker and the progress bar."""
+
+    def __init__(self, tracker: Tracker, bar: ProgressBar, start: int, rounds_per_step: int):
+        self._tracker, self._bar, self._start, self._rounds = tracker, bar, start, rounds_per_step
+        self._pending: deque[tuple[int, Metrics]] = deque()
+        self._began = self._previous = time.monotonic()
+        self._previous_step = start
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        self._pending.append((step, metrics))
+        if len(self._pending) > LAG:
+            self._write(*self._pending.popleft())
+
+    def drain(self) -> None:
+        while self._pending:
+            self._write(*self._pending.popleft())
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def _write(self, step: int, metrics: Metrics) -> None:
+        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise RunError(
+                f"meta-train: expected finite metrics at outer step {step}, got {row}. Nothing was saved after "
+                "it; lower schedule.peak_value or set schedule.clip, then resume with --from_checkpoint."
+            )
+        now = time.monotonic()
+        steps_per_s = (step - self._previous_step) / max(1e-9, now - self._previous)
+        self._previous, self._previous_step = now, step
+        rates = {"outer_steps_per_s": steps_per_s, "rounds_per_s": steps_per_s * self._rounds}
+        self._tracker.log(step, row | rates | {"elapsed_s": now - self._began})
+        mean_rate = (step - self._start) / max(1e-9, now - self._began)
+        self._bar.update(
+            step,
+            {
+                "meta-loss": f"{row['meta_loss']:.4f}",
+                "outer steps/s": f"{mean_rate:.2f}",
+                "rounds/s": f"{mean_rate * self._rounds:.0f}",
+            },
+        )
