@@ -9,7 +9,7 @@ def fedadagrad(*, learning_rate: float, beta1: float = 0.9, tau: float = 1e-3) -
 
     m <- beta1*m + (1 - beta1)*g;  v <- v + g^2;
     params <- params - learning_rate*m/(sqrt(v) + tau), with g = -mean(delta). m starts at 0, v at tau^2;
-    no bias correction. The paper's experiments took beta1 = 0.
+    no bias correction. With beta1 0 it is Adagrad without momentum.
 
     Args:
       learning_rate: server step size (the paper's eta); the paper tunes it for each task.

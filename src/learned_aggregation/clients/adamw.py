@@ -8,7 +8,7 @@ def adamw(learning_rate: float) -> optax.GradientTransformation:
 
     W_k <- W_k - learning_rate*(m'/(sqrt(v') + 1e-8) + 0.1*W_k), m' and v' with bias correction.
 
-    The decay is DiLoCo's; the paper leaves the betas open, these are its open replication's (OpenDiLoCo).
+    Betas and decay are those of OpenDiLoCo's training script, the open replication of DiLoCo.
 
     References:
       Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, arXiv:1711.05101,
