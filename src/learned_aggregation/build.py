@@ -87,7 +87,7 @@ def whole_split(loaded: TaskData, split: str) -> FederatedData:
 
 def round_sizes(config: Config) -> RoundSizes:
     steps = 1 if config.optimizer in DATA_PARALLEL else config.num_local_steps
-    return RoundSizes(config.num_grads, steps, config.local_batch_size)
+    return RoundSizes(config.num_grads, steps, config.local_batch_size, config.dropout)
 
 
 def rates_of(config: Config) -> dict[str, float]:
@@ -103,16 +103,9 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
     """
     accepted = accepted_options(config.optimizer)
     options = {name: rates[name] for name in RATES if name in accepted and name in rates}
-    try:
-        return get_aggregator(
-            config.optimizer, num_grads=config.num_grads, hidden_size=config.hidden_size, **options
-        )
-    except TypeError as error:
-        missing = [name for name in RATES if name in accepted and name not in rates]
-        raise UserError(
-            f"{config.optimizer}: expected a value for {', '.join(missing)}, got none. "
-            f"Give --{' --'.join(missing)}."
-        ) from error
+    return get_aggregator(
+        config.optimizer, num_grads=config.num_grads, hidden_size=config.hidden_size, **options
+    )
 
 
 def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
@@ -230,10 +223,6 @@ def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str
     return Contest(loaded.task, round_sizes(config), make_rule), Shared(theta, train_data(loaded), evaluation)
 
 
-JOBS_AT_ONCE = None
-"""Jobs of a meta-test computed side by side on a device."""
-
-
 def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:
     """(up, down): what K clients send, their deltas and model state; what the server sends, one model."""
     params, model_state = jax.eval_shape(loaded.task.init, jax.random.key(0))
@@ -243,8 +232,8 @@ def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:
 
 def examples_note(config: Config) -> str:
     """How many examples a round takes, to compare rounds fairly."""
-    clients, steps, batch = round_sizes(config)
+    sizes = round_sizes(config)
     return (
-        f"{config.optimizer}: {clients} clients x {steps} local steps x {batch} examples "
-        f"= {clients * steps * batch} examples a round"
+        f"{config.optimizer}: {sizes.num_grads} clients x {sizes.num_local_steps} local steps x "
+        f"{sizes.local_batch_size} examples = {sizes.examples} examples a round"
     )

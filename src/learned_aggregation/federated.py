@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from learned_aggregation.averaging import weighted_mean
 from learned_aggregation.local_training import LocalTraining
 from learned_aggregation.types import (
-    AggState,
     Aggregator,
+    AggState,
     Batch,
     ClientUpdate,
     Key,
@@ -50,6 +50,8 @@ def train_cohort(
 ) -> tuple[ClientUpdate, Any]:
     """Every client of the cohort trains from the server's model.
 
+    A client of weight 0 has dropped out: its delta is 0 and its model state the server's.
+
     Args:
       batches: leaves [K, H, B, ...].
     Returns:
@@ -60,7 +62,18 @@ def train_cohort(
     delta, model_state, client_state, loss = run(
         server.params, server.model_state, server.client_state, keys, batches
     )
+    delta = _unless_dropped(weight, delta, jax.tree.map(jnp.zeros_like, server.params))
+    model_state = _unless_dropped(weight, model_state, server.model_state)
     return ClientUpdate(delta, model_state, loss, weight), client_state
+
+
+def _unless_dropped(weight: Float[Array, "K"], trained: Any, instead: Any) -> Any:
+    """`trained`, leaves [K, ...], with `instead`, leaves [...], at the clients of weight 0."""
+
+    def one(leaf: Array, other: Array) -> Array:
+        return jnp.where((weight > 0).reshape(-1, *[1] * other.ndim), leaf, other)
+
+    return jax.tree.map(one, trained, instead)
 
 
 def federated_round(
@@ -78,7 +91,8 @@ def federated_round(
       batches: leaves [K, H, B, ...].
       weight: [K], each client's share in averages.
     Returns:
-      (server state, the round's training loss: the mean over clients and local steps).
+      (server state, the round's training loss: the mean over the clients that did not drop out and over
+      their local steps).
     References:
       Joseph et al., 2025, arXiv:2312.02204, Algorithm 1.
     """
@@ -86,4 +100,6 @@ def federated_round(
     step, agg_state = aggregator.update(theta, update, server.agg_state, server.params)
     params = jax.tree.map(jnp.add, server.params, step)
     model_state = weighted_mean(update.model_state, weight)
-    return ServerState(params, model_state, agg_state, client_state), jnp.mean(update.loss)
+    took_part = (weight > 0).astype(jnp.float32)
+    loss = jnp.sum(jnp.where(weight > 0, update.loss, 0.0)) / jnp.sum(took_part)
+    return ServerState(params, model_state, agg_state, client_state), loss

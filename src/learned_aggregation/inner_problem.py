@@ -24,11 +24,31 @@ SAME_DATA = "same_data"
 
 
 class RoundSizes(NamedTuple):
-    """K clients, H local steps, B examples a local step."""
+    """K clients, H local steps, B examples a local step; dropout: probability that a client drops out."""
 
     num_grads: int
     num_local_steps: int
     local_batch_size: int
+    dropout: float = 0.0
+
+    @property
+    def examples(self) -> int:
+        """Examples that a round takes: K*H*B."""
+        return self.num_grads * self.num_local_steps * self.local_batch_size
+
+
+def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> tuple[Batch, Float[Array, "K"]]:
+    """The batches [K, H, B, ...] and the weights [K] of a round's cohort.
+
+    Clients that drop out have weight 0; one, drawn at random, never does.
+    """
+    sample_key, drop_key, keep_key = jax.random.split(key, 3)
+    batches, weight, _ = sample_cohort(data, sample_key, *sizes[:3])
+    if sizes.dropout:
+        stays = jax.random.bernoulli(drop_key, 1.0 - sizes.dropout, weight.shape)
+        stays = stays.at[jax.random.randint(keep_key, (), 0, sizes.num_grads)].set(True)
+        weight = jnp.where(stays, weight, 0.0)
+    return batches, weight
 
 
 def normalise_loss(loss: Float[Array, ""], num_classes: int) -> Float[Array, ""]:
@@ -63,7 +83,7 @@ def inner_problem(
 
     def advance(theta: Theta, state: ServerState, data: dict[str, FederatedData], key: Key):
         cohort_key, train_key, measure_key = jax.random.split(key, 3)
-        batches, weight, _ = sample_cohort(data["train"], cohort_key, *sizes)
+        batches, weight = draw_round(data["train"], cohort_key, sizes)
         state, train_loss = federated_round(theta, aggregator, local, state, batches, weight, train_key)
         meta_loss = measure(state, train_loss, batches, data, measure_key)
         return state, normalise_loss(meta_loss, task.num_classes)

@@ -9,10 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from learned_aggregation.data.sampling import sample_cohort
 from learned_aggregation.evaluation import evaluate_split
 from learned_aggregation.federated import ServerState, federated_round, init_server
-from learned_aggregation.inner_problem import RoundSizes
+from learned_aggregation.inner_problem import RoundSizes, draw_round
 from learned_aggregation.local_training import LocalTraining
 from learned_aggregation.parallel import map_jobs
 from learned_aggregation.types import Aggregator, Batch, FederatedData, Key, Task, Theta
@@ -61,45 +60,58 @@ class Curves(NamedTuple):
     evaluated: dict[str, np.ndarray]
 
 
-def run_contest(
-    contest: Contest,
-    shared: Shared,
-    rates: Mapping[str, Float[np.ndarray, "jobs"]],
-    seeds: np.ndarray,
-    budget: Budget,
-    mesh: Mesh,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> Curves:
-    """Runs all jobs side by side, evaluating on the device every `budget.eval_every` rounds.
-
-    A job's initial parameters and batches depend on its seed only: jobs of equal seed are paired, whatever
-    their rates or optimizer.
+class Program:
+    """The compiled program of a contest: made once, run on any number of batches of jobs of one size.
 
     Args:
-      rates: each float setting's value in each job.
-      seeds: int [jobs].
-      on_progress: called with the number of rounds done.
+      mesh: the devices that the jobs are divided over.
     """
-    num_jobs = len(seeds)
-    filled = -(-num_jobs // mesh.size) * mesh.size  # the last job is repeated until the devices are full
-    fill = np.minimum(np.arange(filled), num_jobs - 1)
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds)[fill])
-    rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
-    start = jax.jit(map_jobs(lambda s, job: _start(contest, s, *job), mesh, budget.chunk))
-    state, metrics = start(shared, (rates, keys))
-    losses, evaluated, eval_rounds = [], [metrics], [0]
-    segments: dict[int, Callable[..., Any]] = {}
-    while (done := eval_rounds[-1]) < budget.rounds:
-        length = min(budget.eval_every, budget.rounds - done)
-        if length not in segments:
-            segments[length] = _segment(contest, length, mesh, budget.chunk)
-        state, loss, metrics = segments[length](shared, rates, keys, jnp.full(filled, done), state)
-        losses.append(loss)
-        evaluated.append(metrics)
-        eval_rounds.append(done + length)
-        on_progress(eval_rounds[-1])
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1)[:num_jobs], *jax.device_get(evaluated))
-    return Curves(np.concatenate(jax.device_get(losses), axis=1)[:num_jobs], np.array(eval_rounds), stacked)
+
+    def __init__(self, contest: Contest, budget: Budget, mesh: Mesh):
+        self._contest, self._budget, self._mesh = contest, budget, mesh
+        self._start = jax.jit(map_jobs(lambda s, job: _start(contest, s, *job), mesh, budget.chunk))
+        self._segments: dict[int, Callable[..., Any]] = {}
+
+    def run(
+        self,
+        shared: Shared,
+        rates: Mapping[str, Float[np.ndarray, "jobs"]],
+        seeds: np.ndarray,
+        on_progress: Callable[[int], None] = lambda done: None,
+    ) -> Curves:
+        """Runs all jobs side by side, evaluating on the device every `budget.eval_every` rounds.
+
+        A job's initial parameters and batches depend on its seed only: jobs of equal seed are paired,
+        whatever their rates or optimizer.
+
+        Args:
+          rates: each float setting's value in each job.
+          seeds: int [jobs].
+          on_progress: called with the number of rounds done.
+        """
+        num_jobs, devices = len(seeds), self._mesh.size
+        filled = -(-num_jobs // devices) * devices  # the last job is repeated until the devices are full
+        fill = np.minimum(np.arange(filled), num_jobs - 1)
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds)[fill])
+        rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
+        state, metrics = self._start(shared, (rates, keys))
+        losses, evaluated, eval_rounds = [], [metrics], [0]
+        while (done := eval_rounds[-1]) < self._budget.rounds:
+            length = min(self._budget.eval_every, self._budget.rounds - done)
+            segment = self._segment(length)
+            state, loss, metrics = segment(shared, rates, keys, jnp.full(filled, done), state)
+            losses.append(loss)
+            evaluated.append(metrics)
+            eval_rounds.append(done + length)
+            on_progress(eval_rounds[-1])
+        losses, evaluated = jax.device_get((losses, evaluated))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1)[:num_jobs], *evaluated)
+        return Curves(np.concatenate(losses, axis=1)[:num_jobs], np.array(eval_rounds), stacked)
+
+    def _segment(self, length: int) -> Callable[..., Any]:
+        if length not in self._segments:
+            self._segments[length] = _segment(self._contest, length, self._mesh, self._budget.chunk)
+        return self._segments[length]
 
 
 def _start(contest: Contest, shared: Shared, rates: Rates, key: Key) -> tuple[ServerState, dict[str, Array]]:
@@ -118,7 +130,7 @@ def _segment(contest: Contest, length: int, mesh: Mesh, chunk: int | None) -> Ca
 
         def step(state: ServerState, round_index: Array):
             cohort_key, train_key = jax.random.split(jax.random.fold_in(key, round_index))
-            batches, weight, _ = sample_cohort(shared.train, cohort_key, *contest.sizes)
+            batches, weight = draw_round(shared.train, cohort_key, contest.sizes)
             return federated_round(shared.theta, aggregator, local, state, batches, weight, train_key)
 
         state, losses = jax.lax.scan(step, state, done + jnp.arange(length))

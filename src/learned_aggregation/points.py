@@ -14,6 +14,44 @@ def grid(parameters: Mapping[str, Sequence[Any]]) -> list[Point]:
     return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
 
 
+def draw(parameters: Mapping[str, Mapping[str, Any]], count: int, seed: int) -> list[Point]:
+    """`count` random points; each parameter in wandb's format: value, values (probabilities) or a range.
+
+    uniform, int_uniform (both ends included), log_uniform_values (log-uniform between the values); the q_
+    forms round to multiples of q.
+    """
+    rng = np.random.default_rng(seed)
+    return [{name: _draw_one(spec, rng) for name, spec in parameters.items()} for _ in range(count)]
+
+
+def _draw_one(spec: Mapping[str, Any], rng: np.random.Generator) -> Any:
+    if "value" in spec:
+        return spec["value"]
+    if "values" in spec:
+        return spec["values"][rng.choice(len(spec["values"]), p=spec.get("probabilities"))]
+    low, high, kind = spec["min"], spec["max"], spec["distribution"]
+    if kind == "int_uniform":
+        return int(rng.integers(low, high, endpoint=True))
+    drawn = np.exp(rng.uniform(np.log(low), np.log(high))) if "log" in kind else rng.uniform(low, high)
+    return float(np.round(drawn / spec["q"]) * spec["q"] if "q" in spec else drawn)
+
+
+def sweep_points(sweep: Mapping[str, Any], seed: int) -> list[Point]:
+    """The points of a checked `sweep_config`, in a fixed order; a grid stops at run_cap if there is one."""
+    if sweep["method"] == "random":
+        return draw(sweep["parameters"], sweep["run_cap"], seed)
+    return grid(listed(sweep))[: sweep.get("run_cap")]
+
+
+def listed(sweep: Mapping[str, Any]) -> dict[str, list]:
+    """The values that a sweep lists for each parameter; ranges have none."""
+    return {
+        name: spec["values"] if "values" in spec else [spec["value"]]
+        for name, spec in sweep["parameters"].items()
+        if "values" in spec or "value" in spec
+    }
+
+
 def last_values(curve: np.ndarray) -> np.ndarray:
     """[..., E] -> [...]: the last value; a run that diverged counts as infinitely bad."""
     last = np.asarray(curve, np.float64)[..., -1]

@@ -51,6 +51,15 @@ def unused(path: Path, explicit: bool) -> Path:
     return candidate
 
 
+def same_run(path: Path, config_text: str, explicit: bool) -> Path:
+    """The directory of an earlier run of the same config, to go on with; else an unused one, as `unused`."""
+    candidates = [path, *sorted(path.parent.glob(f"{path.name}-*"))]
+    for candidate in candidates if not explicit else [path]:
+        if (candidate / "config.py").is_file() and (candidate / "config.py").read_text() == config_text:
+            return candidate
+    return unused(path, explicit)
+
+
 class RunDirectory:
     """Holds config.py (resolved), run.json (what ran, when, with which versions) and the run's files.
 

@@ -43,7 +43,7 @@ def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **op
       hidden_size: width of a learned rule's network.
       **options: the rule's own arguments, such as `beta` of fedavg-slowmo; floats may be traced.
     Raises:
-      UserError: unknown name or option, num_grads or hidden_size below 1.
+      UserError: unknown name or option, an option that is missing, num_grads or hidden_size below 1.
     """
     accepted = accepted_options(name)
     for option, value in (("num_grads", num_grads), ("hidden_size", hidden_size)):
@@ -55,4 +55,11 @@ def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **op
                 f"{name}: expected options among {accepted}, got {option!r}.{nearest(option, accepted)}"
             )
     shared = {"num_grads": num_grads, "hidden_size": hidden_size}
-    return AGGREGATORS[name](**{k: v for k, v in shared.items() if k in accepted}, **options)
+    given = {k: v for k, v in shared.items() if k in accepted} | options
+    parameters = inspect.signature(AGGREGATORS[name]).parameters.values()
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+    if missing:
+        raise UserError(
+            f"{name}: expected a value for {', '.join(missing)}, got none. Give it, as in {missing[0]}=0.1."
+        )
+    return AGGREGATORS[name](**given)

@@ -10,6 +10,7 @@ JOBS = Registry(
     {
         "meta-train": f"{_HERE}.meta_train:run",
         "benchmark": f"{_HERE}.benchmark:run",
+        "sweep": f"{_HERE}.sweep:run",
         "compare": f"{_HERE}.compare:run",
     },
 )

@@ -2,7 +2,7 @@
 
 from learned_aggregation import build
 from learned_aggregation.config import Config, config_text, run_dir
-from learned_aggregation.jobs.contests import Loader, run_group, say
+from learned_aggregation.jobs.contests import GroupRunner, Loader, say
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_rounds_table
 from learned_aggregation.rounds_file import Record, write_rounds
@@ -23,7 +23,7 @@ def run(config: Config, command: str) -> int:
     records = []
     for task, data in loaded.items():
         what = f"{config.optimizer} on {task}"
-        [curves] = run_group(config, data, theta, [{}], seeds, SPLITS, what)
+        [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
         up, down = build.bytes_a_round(config, data)
         records.append(Record(config.optimizer, task, seeds, curves, up, down))
     write_rounds(path / "rounds.csv", records)

@@ -15,7 +15,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.comparison import Entry, compare
 from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import Loader, group_points, run_group, say
+from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points, say
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, grid, last_values, on_edge, winner
 from learned_aggregation.report.html import write_report
@@ -89,7 +89,8 @@ def _contest(entrant: Entrant, loader: Loader, task: str) -> tuple[Entry, Record
     config = replace(entrant.config, **point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
-    [curves] = run_group(config, loaded, entrant.theta, [{}], seeds, SPLITS, f"{entrant.label} on {task}")
+    runner = GroupRunner(config, loaded, entrant.theta, SPLITS)
+    [curves] = runner.run([{}], seeds, f"{entrant.label} on {task}")
     up, down = build.bytes_a_round(config, loaded)
     entry = Entry(
         entrant.label,
@@ -99,7 +100,7 @@ def _contest(entrant: Entrant, loader: Loader, task: str) -> tuple[Entry, Record
         curves.evaluated["test_accuracy"],
         up,
         down,
-        int(np.prod(build.round_sizes(config))),
+        build.round_sizes(config).examples,
     )
     size = int(np.prod([len(values) for values in entrant.sweep.values()])) if entrant.sweep else 1
     note = f"{entrant.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
@@ -118,8 +119,8 @@ def _tune(entrant: Entrant, loader: Loader, task: str) -> tuple[Point, list[str]
     for group in group_points(entrant.config, points):
         chosen = [points[index] for index in group.points]
         what = f"tuning {entrant.label} on {task}, {len(chosen)} points"
-        loaded = loader.load(group.config, task)
-        curves = run_group(group.config, loaded, entrant.theta, chosen, seeds, SPLITS[:1], what)
+        runner = GroupRunner(group.config, loader.load(group.config, task), entrant.theta, SPLITS[:1])
+        curves = runner.run(chosen, seeds, what)
         found |= dict(zip(group.points, curves, strict=True))
     scores = [last_values(found[i].evaluated["outer_valid_loss"]).mean() for i in range(len(points))]
     best = points[winner(scores)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from learned_aggregation import build
 from learned_aggregation.config import Config
-from learned_aggregation.meta_test import Budget, Curves, run_contest
+from learned_aggregation.meta_test import Budget, Curves, Program
 from learned_aggregation.parallel import job_mesh
 from learned_aggregation.points import Point
 from learned_aggregation.progress import ProgressBar
@@ -19,6 +19,9 @@ from learned_aggregation.types import Theta
 
 EVALUATIONS = 50
 """About how many evaluations a run has when `eval_every` is not given."""
+
+JOBS_AT_ONCE = None
+"""Jobs computed side by side on a device."""
 
 
 class Group(NamedTuple):
@@ -66,33 +69,32 @@ class Loader:
         return self._loaded[key]
 
 
-def run_group(
-    config: Config,
-    loaded: build.TaskData,
-    theta: Theta,
-    points: Sequence[Point],
-    seeds: Sequence[int],
-    splits: Sequence[str],
-    what: str,
-) -> list[Curves]:
-    """Runs points that differ in rates only, each with every seed; one Curves (jobs = seeds) a point."""
-    contest, shared = build.contest(config, loaded, theta, splits)
-    rounds = config.num_inner_steps
-    every = config.eval_every or max(1, rounds // EVALUATIONS)
-    bar = ProgressBar(what, rounds)
-    try:
-        curves = run_contest(
-            contest,
-            shared,
-            point_rates(config, points, len(seeds)),
-            np.tile(np.asarray(seeds), len(points)),
-            Budget(rounds, every, build.JOBS_AT_ONCE),
-            job_mesh(len(jax.devices()), config.num_devices),
-            lambda done: bar.update(done, {}),
-        )
-    finally:
-        bar.close()
-    return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]
+class GroupRunner:
+    """Runs points that differ in rates only: one compiled program for all of them.
+
+    Args:
+      splits: what is evaluated.
+    """
+
+    def __init__(self, config: Config, loaded: build.TaskData, theta: Theta, splits: Sequence[str]):
+        self._config, self._rounds = config, config.num_inner_steps
+        contest, self._shared = build.contest(config, loaded, theta, splits)
+        budget = Budget(self._rounds, config.eval_every or max(1, self._rounds // EVALUATIONS), JOBS_AT_ONCE)
+        self._program = Program(contest, budget, job_mesh(len(jax.devices()), config.num_devices))
+
+    def run(self, points: Sequence[Point], seeds: Sequence[int], what: str) -> list[Curves]:
+        """Each point with every seed: one Curves (jobs = seeds) a point. `what` names the progress bar."""
+        bar = ProgressBar(what, self._rounds)
+        try:
+            curves = self._program.run(
+                self._shared,
+                point_rates(self._config, points, len(seeds)),
+                np.tile(np.asarray(seeds), len(points)),
+                lambda done: bar.update(done, {}),
+            )
+        finally:
+            bar.close()
+        return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]
 
 
 def say(text: str) -> None:

@@ -1,0 +1,34 @@
+# Everything here sets itself up: a .venv from the pinned requirements.lock, nothing else to type.
+PYTHON ?= python3
+RUN := .venv/bin/python
+READY := .venv/.ready
+
+.PHONY: venv quickstart test test-slow lint lock
+
+venv: $(READY)
+
+$(READY): requirements.lock setup.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, got " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+quickstart: venv
+	$(RUN) src/main.py --config config/meta_train/digits_quickstart.py --auto_resume
+	$(RUN) src/main.py --config config/meta_test/digits_quickstart.py
+
+test: venv lint
+	$(RUN) -m pytest -n 2 --dist loadfile
+
+test-slow: venv
+	$(RUN) -m pytest -m slow
+
+lint: venv
+	$(RUN) -m ruff format --check src tests benchmarks
+	$(RUN) -m ruff check src tests benchmarks
+	$(RUN) -m pyright
+
+# Pins what requirements.in asks for; needs pip-tools or uv.
+lock:
+	uv pip compile --no-header --python-version 3.11 requirements.in -o requirements.lock
