@@ -1,0 +1,379 @@
+"""Config: the one table of settings. Names, defaults, checks, help and flags come from its fields.
+
+Registries are imported when a name is checked and not before, so that `--help` comes at once.
+"""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from learned_aggregation.config_file import load_file
+from learned_aggregation.errors import UserError
+from learned_aggregation.kinds import (
+    Kind,
+    choice,
+    file_name,
+    fraction,
+    mapping,
+    names,
+    non_negative,
+    optional,
+    path,
+    positive,
+    refuse,
+    switch,
+    unknown,
+    whole,
+)
+from learned_aggregation.registry import nearest
+from learned_aggregation.sweep_config import check_entrants, check_sweep
+
+RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare")
+META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
+
+# Settings of the published research code that are not needed here, and what to do instead.
+REPLACED = {
+    "needs_state": "Remove it: a model's state is always carried.",
+    "use_pmap": "Remove it: num_devices chooses the devices.",
+    "pmap_across_devices": "Remove it: num_devices chooses the devices.",
+    "steps_per_jit": "Remove it: a whole window (truncation_length rounds) is one compiled step.",
+    "prefetch_batches": "Remove it: batches are drawn on the device.",
+    "keep_batch_in_gpu_memory": "Remove it: the data stays on the device.",
+    "gradient_accumulation_steps": "Remove it: tasks_per_chunk bounds the memory.",
+    "wandb_checkpoint_id": "Use test_checkpoint with the checkpoint's path.",
+    "train_project": "Use test_project, the wandb project of every run.",
+    "sweep_id": "Remove it: a sweep in the same run_dir resumes.",
+    "lo_clip_grad": "Use schedule.clip.",
+    "skip_test": "Remove it: testing is a run of its own, run_type='benchmark'.",
+    "test_interval": "Use eval_every.",
+    "start_from_test_ckpt": "Use from_checkpoint.",
+    "weight_decay": "Remove it: the meta-optimizer is optax's AdamW.",
+    "meta_optimizer": "Remove it: the meta-optimizer is AdamW.",
+    "es_std": "Use perturbation_std.",
+    "use_es": "Use estimator.",
+    "gradient_estimator": "Use estimator.",
+    "global_learning_rate": "Use learning_rate.",
+    "number_clients": "Use num_clients.",
+    "participation_rate": "Use num_grads (K) out of num_clients (C).",
+    "use_adamw": "Remove it: the meta-optimizer is AdamW.",
+}
+
+SCHEDULE: dict[str, Kind] = {
+    "init_value": non_negative(3e-10),
+    "peak_value": positive(3e-3),
+    "end_value": non_negative(1e-3),
+    "warmup_steps": whole(0, such_as=100),
+    "decay_steps": whole(1, such_as=4900),
+    "exponent": positive(1.0),
+    "clip": optional(positive(1.0)),
+}
+"""The keys of `schedule`."""
+
+DEFAULT_SCHEDULE = {
+    "init_value": 3e-10,
+    "peak_value": 3e-3,
+    "end_value": 1e-3,
+    "warmup_steps": 100,
+    "decay_steps": 4900,
+    "exponent": 1.0,
+    "clip": None,
+}
+
+
+def _optimizers():
+    from learned_aggregation.aggregators import AGGREGATORS
+
+    return AGGREGATORS
+
+
+def _local_optimizers():
+    from learned_aggregation.clients import LOCAL_OPTIMIZERS
+
+    return LOCAL_OPTIMIZERS
+
+
+def _estimators():
+    from learned_aggregation.estimators import ESTIMATORS
+
+    return ESTIMATORS
+
+
+def _partitions():
+    from learned_aggregation.data.partitions import PARTITIONS
+
+    return PARTITIONS
+
+
+def _trackers():
+    from learned_aggregation.trackers import TRACKERS
+
+    return TRACKERS
+
+
+def _check_task_name(where: str, value: str) -> str:
+    from learned_aggregation.tasks.names import parse_task_name
+
+    try:
+        parse_task_name(value)
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removeprefix('task: ')}") from None
+    return value
+
+
+def _check_tasks(where: str, value: Any) -> str | tuple[str, ...]:
+    kind = names(_check_task_name, what="a task name or several", such_as="mlp32_digits_8")
+    checked = kind.check(where, value)
+    if not checked:
+        refuse(where, "a task name or several", value, "Name a task such as 'mlp32_digits_8'.")
+    return checked[0] if len(checked) == 1 else checked
+
+
+def _check_trackers(where: str, value: Any) -> tuple[str, ...]:
+    kind = names(choice(_trackers).check, what="names of trackers", such_as="wandb")
+    return tuple(name for name in kind.check(where, () if value is None else value) if name != "csv")
+
+
+def _check_schedule(where: str, value: Any) -> dict[str, Any]:
+    given = mapping(where, value, "dict(peak_value=3e-3, decay_steps=4900)")
+    for key in given:
+        if key not in SCHEDULE:
+            unknown(where, key, SCHEDULE, REPLACED.get(key, ""))
+    schedule = {
+        key: SCHEDULE[key].check(f"{where}.{key}", given.get(key, default))
+        for key, default in DEFAULT_SCHEDULE.items()
+    }
+    if schedule["decay_steps"] <= schedule["warmup_steps"]:
+        refuse(
+            f"{where}.decay_steps",
+            f"more than the {schedule['warmup_steps']} warmup_steps, which it includes",
+            schedule["decay_steps"],
+            "Raise decay_steps or lower warmup_steps.",
+        )
+    return schedule
+
+
+def _check_sweep_config(where: str, value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        found = load_file(value, where).get("sweep_config")
+        if not isinstance(found, dict):
+            refuse(f"{value}: sweep_config", "a dict", found, "Name a file such as those in config/sweeps.")
+        where, value = f"{value}: sweep_config", found
+    return check_sweep(where, value, functools.partial(_check_among, SWEPT)) if value else None
+
+
+def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
+    own = tuple(name for name in SWEPT if name != "task")
+    return check_entrants(where, value, functools.partial(_check_among, own))
+
+
+def setting(default: Any, kind: Kind, group: str, text: str, *, flag: bool = True) -> Any:
+    """A field of Config: `kind` checks it, `text` is its help in the help's `group`."""
+    metadata = {"default": default, "kind": kind, "group": group, "help": text, "flag": flag}
+    return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+
+
+RUN = "what to run"
+RULE = "the aggregator"
+INNER = "inner problem"
+META = "meta-training"
+TEST = "meta-testing"
+SAVE = "checkpoints"
+DATA = "data"
+TRACK = "tracking"
+MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run. Constructing one checks every value and raises a UserError for a bad one."""
+
+    run_type: str = setting("meta-train", choice(lambda: RUN_TYPES), RUN, f"one of {', '.join(RUN_TYPES)}")
+    optimizer: str = setting("fedlagg-adafac", choice(_optimizers), RUN, "the aggregator's name")
+    task: str | tuple[str, ...] = setting(
+        "mlp32_digits_8",
+        Kind(_check_tasks, "NAME[,NAME]", literal=False),
+        RUN,
+        "task names such as mlp128x128_glyphs_28; several train or test on all of them",
+    )
+    name: str | None = setting(
+        None, optional(file_name("my-run")), RUN, "the run's name; None builds it from the settings"
+    )
+    name_suffix: str = setting("", file_name("_b", may_be_empty=True), RUN, "ends the built name")
+    run_dir: str | None = setting(
+        None, optional(path("runs/a")), RUN, "where the run's files go; None is runs/NAME"
+    )
+    seed: int = setting(0, whole(0, 0), RUN, "of everything random")
+
+    hidden_size: int = setting(32, whole(1, 32), RULE, "width of a learned aggregator's network")
+    learning_rate: float | None = setting(
+        None, optional(positive(0.1)), RULE, "server rate of fedavgm, diloco, fedadam, ..., sgd, adam"
+    )
+    slowmo_learning_rate: float | None = setting(
+        None, optional(positive(0.1)), RULE, "server rate of fedavg-slowmo"
+    )
+    beta: float = setting(0.9, fraction(0.9), RULE, "server momentum, in [0, 1)")
+    test_checkpoint: str | None = setting(
+        None, optional(path("a.safetensors")), RULE, "theta of a learned aggregator to test"
+    )
+
+    local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
+    local_optimizer: str = setting("sgd", choice(_local_optimizers), INNER, "the clients' optimizer")
+    local_batch_size: int = setting(128, whole(1, 128), INNER, "B, examples of a local step")
+    num_grads: int = setting(8, whole(1, 8), INNER, "K, clients of a round")
+    num_local_steps: int = setting(4, whole(1, 4), INNER, "H, local steps of a round")
+    num_inner_steps: int = setting(
+        1000, whole(1, 1000), INNER, "rounds: of the longest episode when meta-training, else of each run"
+    )
+    partition: str = setting(
+        "shared", choice(_partitions), INNER, "how the examples are divided over clients"
+    )
+    num_clients: int | None = setting(
+        None, optional(whole(1, 100)), INNER, "C, the clients that K are drawn from; None is K"
+    )
+    partition_alpha: float = setting(0.1, positive(0.1), INNER, "concentration of the dirichlet partition")
+    classes_per_client: int = setting(2, whole(1, 2), INNER, "of the shards partition")
+    dropout: float = setting(0.0, fraction(0.1), INNER, "probability that a client drops out of a round")
+
+    num_outer_steps: int = setting(5000, whole(1, 5000), META, "updates of theta")
+    num_tasks: int = setting(8, whole(1, 8), META, "T, inner problems trained in parallel")
+    truncation_length: int = setting(50, whole(1, 50), META, "L, rounds of a window")
+    truncation_schedule_min_length: int = setting(100, whole(1, 100), META, "rounds of the shortest episode")
+    estimator: str = setting("pes", choice(_estimators), META, "of the meta-gradient")
+    perturbation_std: float = setting(
+        0.01, positive(0.01), META, "standard deviation of theta's perturbations"
+    )
+    meta_loss_split: str | None = setting(
+        None,
+        optional(choice(lambda: META_LOSS_SPLITS)),
+        META,
+        f"where the meta-loss is measured, after a round: {', '.join(META_LOSS_SPLITS)}; None: in training",
+    )
+    schedule: Mapping[str, Any] = setting(
+        DEFAULT_SCHEDULE,
+        Kind(_check_schedule, "DICT"),
+        META,
+        "meta-learning rate: linear warm-up, cosine decay; decay_steps includes the warm-up, clip bounds the "
+        "gradient's global norm",
+        flag=False,
+    )
+    tasks_per_chunk: int | None = setting(
+        None, optional(whole(1, 2)), META, "inner problems held in memory at once; None is all"
+    )
+
+    num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of an entrant")
+    eval_every: int | None = setting(
+        None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations a run"
+    )
+    eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
+    sweep_config: Mapping[str, Any] | None = setting(
+        None,
+        Kind(_check_sweep_config, "PATH", literal=False),
+        TEST,
+        "a sweep in wandb's format, or the path of a config that has one",
+    )
+    sweep_engine: str = setting("local", choice(lambda: ("local", "wandb")), TEST, "what runs a sweep")
+    entrants: Sequence[Mapping[str, Any]] = setting(
+        [], Kind(_check_entrants, "LIST"), TEST, "who is compared", flag=False
+    )
+
+    checkpoints_dir: str = setting("checkpoints", path("checkpoints"), SAVE, "where checkpoints go")
+    save_iter: int = setting(1000, whole(1, 1000), SAVE, "outer steps between checkpoints")
+    checkpoints_to_keep: int = setting(10, whole(1, 10), SAVE, "the newest ones that are kept")
+    from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
+    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start")
+
+    tfds_data_dir: str | None = setting(
+        None, optional(path("data")), DATA, "where TFDS data lies; None is TFDS's default"
+    )
+    tfds_download: bool = setting(False, switch(), DATA, "let TFDS fetch what is missing")
+    cache_dir: str | None = setting(
+        None, optional(path("cache")), DATA, "where generated data is kept; None is the user's cache"
+    )
+
+    tracker: tuple[str, ...] = setting(
+        (), Kind(_check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
+    )
+    log_every: int = setting(1, whole(1, 1), TRACK, "outer steps between rows of metrics")
+    test_project: str = setting(
+        "learned-aggregation", file_name("learned-aggregation"), TRACK, "the wandb project"
+    )
+    wandb_dir: str | None = setting(
+        None, optional(path("wandb")), TRACK, "where wandb's files go; None is run_dir"
+    )
+
+    num_devices: int | None = setting(None, optional(whole(1, 1)), MACHINE, "devices to use; None is all")
+
+    def __post_init__(self):
+        for name, value in check_all(vars(self), lambda name: name).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The task names, also where there is only one."""
+        return (self.task,) if isinstance(self.task, str) else self.task
+
+
+class Setting(NamedTuple):
+    """One row of the table: see `setting`."""
+
+    name: str
+    default: Any
+    kind: Kind
+    group: str
+    help: str
+    flag: bool
+
+
+SETTINGS = {f.name: Setting(f.name, **f.metadata) for f in dataclasses.fields(Config)}
+SWEPT = tuple(
+    s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
+)
+"""What may differ between the points of a sweep; an entrant may set these but for `task`."""
+
+
+def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> Any:
+    if name not in allowed:
+        refuse(where, "a setting that may vary here", name, advice(name, allowed))
+    return SETTINGS[name].kind.check(where, value)
+
+
+def advice(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """What to do about a setting that is not among `known`; `prefix` goes before each of them."""
+    close = nearest(prefix + name, [prefix + each for each in known]).strip()
+    return REPLACED.get(name) or close or "--help lists them all."
+
+
+def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
+    """The values, each as its kind stores it, after the checks of settings that depend on each other."""
+    checked = {name: SETTINGS[name].kind.check(where(name), value) for name, value in values.items()}
+    _check_sizes(checked, where)
+    _check_run_type(checked, where)
+    return checked
+
+
+def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    longest = values["num_inner_steps"]
+    if values["run_type"] == "meta-train":
+        for name in ("truncation_schedule_min_length", "truncation_length"):
+            if values[name] > longest:
+                remedy = f"Lower {name} or raise num_inner_steps."
+                refuse(where(name), f"at most num_inner_steps, {longest}", values[name], remedy)
+    if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
+        expected = f"at least num_grads, {values['num_grads']}"
+        refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
+    if values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
+        expected = f"a divisor of num_tasks, {values['num_tasks']}"
+        refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
+
+
+def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
+    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants")):
+        if values["run_type"] == run_type and not values[name]:
+            refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
+        if values["run_type"] != run_type and values[name]:
+            remedy = f"Add --run_type {run_type}, or leave {name} out."
+            refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
