@@ -1,0 +1,99 @@
+"""Grids, random points, winners and the comparison's arithmetic."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learned_aggregation.comparison import Entry, compare, interval, rounds_to
+from learned_aggregation.points import draw, grid, last_values, on_edge, sweep_points, winner
+
+
+def test_a_grid_has_every_combination_once():
+    points = grid({"a": [1, 2], "b": ["x", "y", "z"]})
+    assert len(points) == 6
+    assert len({tuple(p.items()) for p in points}) == 6
+    assert points[0] == {"a": 1, "b": "x"}
+    assert points[1] == {"a": 1, "b": "y"}
+    assert grid({}) == [{}]
+
+
+def test_run_cap_shortens_a_grid():
+    sweep = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}, "b": {"value": 7}}, "run_cap": 2}
+    assert sweep_points(sweep, seed=0) == [{"a": 1, "b": 7}, {"a": 2, "b": 7}]
+
+
+PARAMETERS = {
+    "beta": {"distribution": "uniform", "min": 0.5, "max": 0.9},
+    "learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
+    "num_local_steps": {"distribution": "int_uniform", "min": 2, "max": 4},
+    "local_learning_rate": {"distribution": "q_uniform", "min": 0.1, "max": 1.0, "q": 0.1},
+    "task": {"values": ["a", "b"], "probabilities": [0.9, 0.1]},
+    "seed": {"value": 3},
+}
+
+
+def test_random_points_follow_their_distributions():
+    points = draw(PARAMETERS, 4000, seed=1)
+    assert points == draw(PARAMETERS, 4000, seed=1)
+    assert points != draw(PARAMETERS, 4000, seed=2)
+    column = {name: [p[name] for p in points] for name in PARAMETERS}
+    assert 0.5 <= min(column["beta"]) < 0.51 < 0.89 < max(column["beta"]) <= 0.9
+    assert abs(np.mean(np.array(column["learning_rate"]) < 1e-2) - 0.5) < 0.03
+    assert set(column["num_local_steps"]) == {2, 3, 4}
+    assert np.allclose(np.array(column["local_learning_rate"]) * 10 % 1 % 0.999999, 0, atol=1e-5)
+    assert abs(column["task"].count("a") / 4000 - 0.9) < 0.02
+    assert set(column["seed"]) == {3}
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=8), st.booleans())
+def test_the_winner_is_finite_where_any_is(scores, minimize):
+    best = scores[winner(scores, minimize)]
+    finite = [s for s in scores if np.isfinite(s)]
+    if finite:
+        assert best == (min(finite) if minimize else max(finite))
+
+
+def test_a_diverged_run_is_infinitely_bad():
+    assert list(last_values(np.array([[1.0, np.nan], [2.0, 0.5]]))) == [np.inf, 0.5]
+
+
+def test_edges_are_named_for_numbers_only():
+    parameters = {"beta": [0.1, 0.5, 0.9], "task": ["a", "b"], "seed": [1]}
+    assert on_edge({"beta": 0.9, "task": "a", "seed": 1}, parameters) == ["beta"]
+    assert on_edge({"beta": 0.5, "task": "b", "seed": 1}, parameters) == []
+
+
+def entry(label, loss, seeds=12):
+    """An entrant whose seeds differ by a little noise around the curve `loss` [E]."""
+    noise = np.random.default_rng(0).normal(0, 1e-3, (seeds, 1))
+    curve = np.asarray(loss)[None] + noise
+    rounds = np.arange(len(loss))
+    return Entry(label, {}, rounds, curve, 1 - curve, bytes_up=80, bytes_down=10, gradients=1024)
+
+
+def test_speed_up_of_a_curve_that_runs_four_times_as_fast():
+    slow = entry("slow", np.exp(-np.arange(101) / 50))
+    fast = entry("fast", np.exp(-np.arange(101) / 12.5))
+    flat = entry("flat", np.ones(101))
+    rows = {row["entrant"]: row for row in compare([slow, fast, flat], slow)}
+    assert rows["slow"]["rounds_to_100"] == 100
+    assert rows["slow"]["speedup_100"] == rows["slow"]["speedup_100_low"] == 1.0
+    assert rows["fast"]["rounds_to_100"] == 25
+    assert rows["fast"]["speedup_100"] == 4.0
+    assert rows["fast"]["bytes_to_target"] == 25 * 90
+    assert rows["fast"]["client_gradients_to_target"] == 25 * 1024
+    assert rows["flat"]["rounds_to_100"] == float("inf")
+    assert rows["flat"]["speedup_100"] == 0.0
+
+
+def test_rounds_to_a_target():
+    rounds = np.array([0, 10, 20])
+    assert rounds_to(0.5, rounds, np.array([1.0, 0.5, 0.1])) == 10
+    assert rounds_to(0.05, rounds, np.array([1.0, 0.5, 0.1])) == float("inf")
+    assert rounds_to(0.5, rounds, np.array([1.0, np.nan, 0.4])) == 20
+
+
+def test_the_interval_is_student_s():
+    assert interval(np.array([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / np.sqrt(3))
+    assert np.isnan(interval(np.array([1.0])))
