@@ -1,0 +1,341 @@
+"""The tables of a report as plain data, and the one that a run prints in the terminal when it ends."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from learned_aggregation.report.files import Csv, numbers, read_csv
+from learned_aggregation.report.statistics import (
+    Curve,
+    Estimate,
+    curves,
+    estimate,
+    interval95,
+    standard_error,
+)
+
+SHOWN_ROUNDS = (0, 1, 5, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+
+
+class Cell(NamedTuple):
+    """One cell; `best` marks the best value of its column within its group of rows."""
+
+    text: str
+    best: bool = False
+    number: bool = True
+
+
+class Table(NamedTuple):
+    """A table as data. `sections` are the row indices that open a new group."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[Cell]]
+    sections: tuple[int, ...] = ()
+    note: str = ""
+
+
+def heading(name: str) -> str:
+    """A column name in words: rounds_to_25 -> "Rounds to 25 %"."""
+    target = re.fullmatch(r"(rounds|bytes)_to_(\d+)", name)
+    if target:
+        return f"{target[1].capitalize()} to {target[2]} %"
+    words = name.replace("_per_", " a ").replace("_", " ")
+    words = words.replace("speedup", "speed-up")
+    return words[:1].upper() + words[1:]
+
+
+def column_heading(name: str) -> str:
+    """A heading with its unit."""
+    return heading(name) + (" (%)" if name.endswith("_accuracy") else "")
+
+
+def goal(name: str) -> int:
+    """-1 where lower is better (losses, rounds, bytes, gradients), 1 where higher is, 0 where neither."""
+    if name.endswith("_accuracy") or name.startswith("speedup"):
+        return 1
+    return -1 if name.endswith("_loss") or re.match(r"(rounds_to|bytes|client_gradient)", name) else 0
+
+
+def format_number(value: float, digits: int = 4) -> str:
+    """A number to `digits` significant digits, whole numbers in full with thin groups of three."""
+    if not np.isfinite(value):
+        return "diverged" if np.isnan(value) else "∞" if value > 0 else "-∞"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\u2009")
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{decimals(value, digits)}f}"
+
+
+def format_bytes(value: float) -> str:
+    """A count of bytes in decimal units: 1.25 MB."""
+    if not np.isfinite(value):
+        return format_number(value)
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def format_estimate(metric: str, value: Estimate) -> str:
+    """`mean ± spread`, an accuracy in per cent (its heading says so); or how many seeds diverged."""
+    if value.diverged:
+        return f"diverged ({value.diverged} of {value.count})"
+    if not value.count:
+        return "–"
+    percent = metric.endswith("_accuracy")
+    mean, error = (100 * value.mean, 100 * value.error) if percent else (value.mean, value.error)
+    places = 2 if percent else decimals(mean, 4)
+    tiny = not percent and mean != 0 and not 1e-4 <= abs(mean) < 1e6
+    text = [
+        f"{number:.3e}" if tiny else f"{number:.{places}f}" for number in (mean, error) if np.isfinite(number)
+    ]
+    return " ± ".join(text)
+
+
+def decimals(value: float, digits: int) -> int:
+    """Decimal places for `digits` significant digits of `value`, at most 4 from 0.01 on, else 6."""
+    if not value:
+        return digits - 1
+    return int(np.clip(digits - 1 - np.floor(np.log10(abs(value))), 0, 4 if abs(value) >= 0.01 else 6))
+
+
+def mark_best(cells: list[Cell], values: list[float], direction: int) -> list[Cell]:
+    """Marks the best finite values of a column; none where all are equal or there is no direction."""
+    scores = [direction * value for value in values if np.isfinite(value)]
+    if (
+        not direction
+        or len(values) < 2
+        or not scores
+        or (len(scores) == len(values) and min(scores) == max(scores))
+    ):
+        return cells
+    return [c._replace(best=bool(direction * v == max(scores))) for c, v in zip(cells, values, strict=True)]
+
+
+def by_task(items: list[Curve], keep: Callable[[Curve], Any] = lambda curve: True) -> dict[str, list[Curve]]:
+    """task -> its curves, in order."""
+    groups: dict[str, list[Curve]] = {}
+    for item in filter(keep, items):
+        groups.setdefault(item.task, []).append(item)
+    return groups
+
+
+def unique(names) -> list[str]:
+    """The distinct names in order of first appearance."""
+    return list(dict.fromkeys(names))
+
+
+def final_table(items: list[Curve]) -> Table:
+    """Last values of every optimizer on every task, mean and 95 % interval over seeds."""
+    metrics, rows, sections = unique(item.metric for item in items), [], []
+    costs = any(item.bytes is not None for item in items)
+    for task, members in by_task(items).items():
+        sections.append(len(rows))
+        optimizers = unique(item.optimizer for item in members)
+        found = {(item.optimizer, item.metric): item for item in members}
+        columns = [
+            [Cell(task, number=False)] * len(optimizers),
+            [Cell(name, number=False) for name in optimizers],
+        ]
+        sets = [[item for item in members if item.optimizer == name] for name in optimizers]
+        columns.append([Cell(str(max(len(item.values) for item in own))) for own in sets])
+        columns.append([Cell(format_number(max(item.rounds[-1] for item in own))) for own in sets])
+        for metric in metrics:
+            last = [final_estimate(found.get((name, metric))) for name in optimizers]
+            cells = [Cell(format_estimate(metric, value)) for value in last]
+            columns.append(mark_best(cells, [value.mean for value in last], goal(metric)))
+        if costs:
+            columns.append([Cell(bytes_a_round(own)) for own in sets])
+        rows += [list(row) for row in zip(*columns, strict=True)]
+    names = [
+        "Task",
+        "Optimizer",
+        "Seeds",
+        "Rounds",
+        *map(column_heading, metrics),
+        *["Bytes a round"] * costs,
+    ]
+    note = "Values at the last round: mean ± 95 % interval over the seeds."
+    return without_single_task(Table("Summary", names, rows, tuple(sections), note))
+
+
+def without_single_task(table: Table) -> Table:
+    """Says the task in the title instead of in every row where there is only one."""
+    if "Task" not in table.headings:
+        return table
+    at = table.headings.index("Task")
+    tasks = {row[at].text for row in table.rows}
+    if len(tasks) != 1:
+        return table
+    title = ": ".join(filter(None, [table.title, *tasks]))
+    headings, *rows = ([*row[:at], *row[at + 1 :]] for row in [table.headings, *table.rows])
+    return table._replace(title=title, headings=headings, rows=rows)
+
+
+def final_estimate(item: Curve | None) -> Estimate:
+    """The last value of a curve; a seed that ever diverged has diverged."""
+    if item is None:
+        return Estimate(np.nan, np.nan, 0)
+    ever = ~np.isfinite(item.values).all(axis=1)
+    return estimate(np.where(ever, np.nan, item.values[:, -1]))
+
+
+def bytes_a_round(items: list[Curve]) -> str:
+    """Bytes up and down of one round, on average."""
+    known = [item for item in items if item.bytes is not None and item.rounds[-1] > 0]
+    return format_bytes(known[0].bytes[-1] / known[0].rounds[-1]) if known else "–"
+
+
+def rounds_table(
+    items: list[Curve], task: str, metrics: list[str], spread=interval95, note="95 % interval"
+) -> Table:
+    """Loss and accuracy by round, the optimizers of one task side by side; a dash: not evaluated."""
+    members = [item for item in items if item.task == task and item.metric in metrics]
+    metrics = [name for name in metrics if any(item.metric == name for item in members)]
+    optimizers, found = (
+        unique(item.optimizer for item in members),
+        {(i.optimizer, i.metric): i for i in members},
+    )
+    rows, sections = [], []
+    for shown in shown_rounds(members):
+        present = [
+            name for name in optimizers if any(has_round(found.get((name, m)), shown) for m in metrics)
+        ]
+        columns = [
+            [Cell(format_number(shown))] * len(present),
+            [Cell(name, number=False) for name in present],
+        ]
+        for metric in metrics:
+            values = [at_round(found.get((name, metric)), shown, spread) for name in present]
+            cells = [Cell(format_estimate(metric, value)) for value in values]
+            columns.append(mark_best(cells, [value.mean for value in values], goal(metric)))
+        columns.append(
+            [Cell(str(max(len(i.values) for i in members if i.optimizer == name))) for name in present]
+        )
+        sections.append(len(rows))
+        rows += [list(row) for row in zip(*columns, strict=True)]
+    names = ["Round", "Optimizer", *map(column_heading, metrics), "Seeds"]
+    return Table(task or "By round", names, rows, tuple(sections), f"Mean ± {note} over the seeds.")
+
+
+def shown_rounds(items: list[Curve]) -> list[float]:
+    """The rounds nearest to SHOWN_ROUNDS, and the last, of those of the metric evaluated most rarely."""
+    by_metric: dict[str, set[float]] = {}
+    for item in items:
+        by_metric.setdefault(item.metric, set()).update(item.rounds.tolist())
+    rounds = sorted(min(by_metric.values(), key=len, default=()))
+    if not rounds:
+        return []
+    wanted = [shown for shown in SHOWN_ROUNDS if rounds[0] <= shown <= rounds[-1]]
+    return sorted({min(rounds, key=lambda r: abs(r - shown)) for shown in wanted} | {rounds[0], rounds[-1]})
+
+
+def has_round(item: Curve | None, shown: float) -> bool:
+    """Whether the curve has a value at that round."""
+    return item is not None and bool((item.rounds == shown).any())
+
+
+def at_round(item: Curve | None, shown: float, spread) -> Estimate:
+    """The estimate at a round; a count of 0 where there is none."""
+    if not has_round(item, shown):
+        return Estimate(np.nan, np.nan, 0)
+    return estimate(item.values[:, item.rounds == shown][:, 0], spread)
+
+
+def comparison_table(table: Csv, note: str = "") -> Table:
+    """table.csv as it is: `x` and `x_ci95` in one column, the best of each task marked."""
+    names = [name for name in table.columns if not (name.endswith("_ci95") and name[:-5] in table.columns)]
+    names.sort(
+        key=lambda name: name == "tuned"
+    )  # the longest column last: it would push the results out of sight
+    tasks = table.column("task")
+    order = sorted(range(len(table)), key=lambda row: unique(tasks).index(tasks[row]))
+    sections = tuple(i for i, row in enumerate(order) if i == 0 or tasks[row] != tasks[order[i - 1]])
+    columns = []
+    for name in names:
+        cells = [comparison_cell(table, name, row) for row in order]
+        values = numbers([table.columns[name][row] for row in order])[0]
+        for start, stop in zip(sections, [*sections[1:], len(order)], strict=True):
+            cells[start:stop] = mark_best(cells[start:stop], list(values[start:stop]), goal(name))
+        columns.append(cells)
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    note = " ".join(filter(None, [note, "± is the 95 % interval of the mean over the seeds."]))
+    headings = [column_heading(name) for name in names]
+    return without_single_task(Table("Comparison", headings, rows, sections, note))
+
+
+def comparison_cell(table: Csv, name: str, row: int) -> Cell:
+    """One cell of table.csv, formatted after what its column holds."""
+    text = table.columns[name][row].strip()
+    (value,), (present,) = numbers([text])
+    if not present:
+        missing = "not reached" if re.match(r"(rounds_to|bytes_to|speedup)", name) else "–"
+        return Cell(format_settings(text) or missing, number=bool(goal(name)))
+    if re.match(r"(rounds_to|bytes_to|speedup)", name) and not np.isfinite(value):
+        return Cell("not reached")
+    (error,), _ = numbers([table.column(f"{name}_ci95")[row]])
+    if name.endswith(("_loss", "_accuracy")):
+        return Cell(format_estimate(name, Estimate(value, error, 1, int(not np.isfinite(value)))))
+    shown = format_bytes if name.startswith("bytes") else format_number
+    text = shown(value) + (f" ± {shown(error)}" if np.isfinite(error) else "")
+    return Cell(text + ("×" if name == "speedup" else ""))
+
+
+def format_settings(text: str) -> str:
+    """A JSON object as `name = value, ...`; any other text as it is."""
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return ", ".join(f"{k} = {v}" for k, v in settings.items()) if isinstance(settings, dict) else text
+
+
+def print_rounds_table(run_dir: str | Path, console=None) -> None:
+    """Prints loss and accuracy by round for each task of a run, mean ± standard error over its seeds.
+
+    Args:
+      run_dir: a directory with rounds.csv; without one a line says so.
+      console: a rich Console; standard output by default.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    table = read_csv(Path(run_dir) / "rounds.csv")
+    items = curves(table) if table else []
+    if not items:
+        console.print(f"No rounds to show: {run_dir} has no rounds.csv with a value in it.")
+    for task, members in by_task(items).items():
+        metrics = [
+            name for name in unique(item.metric for item in members) if name.startswith(("train_", "test_"))
+        ]
+        metrics = metrics if len(metrics) > 1 else unique(item.metric for item in members)
+        console.print(rich_table(rounds_table(members, task, metrics, standard_error, "standard error")))
+
+
+def rich_table(table: Table):
+    """A Table for the terminal, the best values bold."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(
+        title=Text(table.title),
+        caption=Text(table.note),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for i, name in enumerate(table.headings):
+        text = table.rows and not table.rows[0][i].number
+        grid.add_column(Text(name.replace(" (", "\n(")), justify="left" if text else "right", overflow="fold")
+    for i, row in enumerate(table.rows):
+        if i and i in table.sections:
+            grid.add_section()
+        grid.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
+    return grid
