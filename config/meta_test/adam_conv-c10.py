@@ -5,4 +5,4 @@
 #         tuned: see config/sweeps. Needs CIFAR-10 in TFDS's format: --tfds_data_dir, or --tfds_download.
 _base_ = "../_base_/meta_test_conv-c10.py"
 optimizer = "adam"
-learning_rate = 0.001
+learning_rate = 0.01

@@ -5,4 +5,4 @@
 #         tuned: see config/sweeps. Needs nothing: the images are drawn once and cached; minutes on 2 cores.
 _base_ = "../_base_/meta_test_glyphs.py"
 optimizer = "fedadagrad"
-learning_rate = 0.03
+learning_rate = 0.1

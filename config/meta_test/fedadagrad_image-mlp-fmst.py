@@ -5,4 +5,4 @@
 #         tuned: see config/sweeps. Needs Fashion-MNIST in TFDS's format: --tfds_data_dir, or --tfds_download.
 _base_ = "../_base_/meta_test_image-mlp-fmst.py"
 optimizer = "fedadagrad"
-learning_rate = 0.03
+learning_rate = 0.1
