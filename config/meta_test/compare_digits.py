@@ -30,6 +30,6 @@ entrants = [
     dict(
         label="LAgg-A",
         optimizer="fedlagg-adafac",
-        test_checkpoint="checkpoints/fedlagg-adafac32_mlp32_digits_8_K8_H4_0.5",
+        test_checkpoint="checkpoints/fedlagg-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart",
     ),
 ]

@@ -3,7 +3,7 @@
 # Run:    python src/main.py --config config/meta_train/digits_quickstart.py --optimizer fedlopt-adafac
 #         python src/main.py --config config/meta_test/fedlopt-adafac_digits.py
 # Expect: the first command meta-trains the checkpoint that the second tests for 100 rounds of 10 seeds;
-#         rounds.csv and report.html in runs/. Needs nothing; well under a minute on 2 cores.
+#         rounds.csv and report.html in runs/. Needs nothing; the first takes minutes on 2 cores.
 _base_ = "../_base_/meta_test_digits.py"
 optimizer = "fedlopt-adafac"
-test_checkpoint = "checkpoints/fedlopt-adafac32_mlp32_digits_8_K8_H4_0.5"
+test_checkpoint = "checkpoints/fedlopt-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"
