@@ -27,7 +27,7 @@ test-slow: venv
 lint: venv
 	$(RUN) -m ruff format --check src tests benchmarks
 	$(RUN) -m ruff check src tests benchmarks
-	$(RUN) -m pyright
+	$(RUN) -m basedpyright
 
 # Pins what requirements.in asks for; needs pip-tools or uv.
 lock:

@@ -48,7 +48,12 @@ def task_names(config: Config) -> list[str]:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    options = DataOptions(tfds_data_dir=config.tfds_data_dir, tfds_download=config.tfds_download, task=name)
+    options = DataOptions(
+        tfds_data_dir=config.tfds_data_dir,
+        tfds_download=config.tfds_download,
+        cache_dir=config.cache_dir,
+        task=name,
+    )
     task, dataset = make_task(name, options)
     train = dataset.splits["train"]
     own = {

@@ -27,7 +27,7 @@ def init_meta_state(
     run_key, *task_keys = jax.random.split(key, 1 + len(estimators))
     states = []
     for estimator, data, task_key in zip(estimators, datas, task_keys, strict=True):
-        start = map_jobs(lambda shared, k, e=estimator: e.init(*shared, k), mesh)
+        start = map_jobs(lambda shared, k, e=estimator: e.init(shared[0], shared[1], k), mesh)
         states.append(jax.jit(start)((theta, data), jax.random.split(task_key, num_tasks)))
     state = MetaState(theta, optimizer.init(theta), tuple(states), run_key, jnp.int32(0))
     return place(state, mesh)

@@ -93,13 +93,13 @@ class Program:
         filled = -(-num_jobs // devices) * devices  # the last job is repeated until the devices are full
         fill = np.minimum(np.arange(filled), num_jobs - 1)
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds)[fill])
-        rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
-        state, metrics = self._start(shared, (rates, keys))
+        filled_rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
+        state, metrics = self._start(shared, (filled_rates, keys))
         losses, evaluated, eval_rounds = [], [metrics], [0]
         while (done := eval_rounds[-1]) < self._budget.rounds:
             length = min(self._budget.eval_every, self._budget.rounds - done)
             segment = self._segment(length)
-            state, loss, metrics = segment(shared, rates, keys, jnp.full(filled, done), state)
+            state, loss, metrics = segment(shared, filled_rates, keys, jnp.full(filled, done), state)
             losses.append(loss)
             evaluated.append(metrics)
             eval_rounds.append(done + length)

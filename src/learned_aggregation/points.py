@@ -60,8 +60,8 @@ def last_values(curve: np.ndarray) -> np.ndarray:
 
 def winner(scores: Sequence[float], minimize: bool = True) -> int:
     """The index of the best score; a score that is not finite never wins unless all are."""
-    scores = np.asarray(scores, np.float64) * (1.0 if minimize else -1.0)
-    return int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
+    costs = np.asarray(scores, np.float64) * (1.0 if minimize else -1.0)
+    return int(np.argmin(np.where(np.isfinite(costs), costs, np.inf)))
 
 
 def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -1,11 +1,15 @@
 """The registry of aggregators: one file a rule, one line here."""
 
+from __future__ import annotations
+
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, nearest
-from learned_aggregation.types import Aggregator
+
+if TYPE_CHECKING:  # listing names must not wait for JAX
+    from learned_aggregation.types import Aggregator
 
 _HERE = "learned_aggregation.aggregators"
 

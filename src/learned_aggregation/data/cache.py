@@ -1,7 +1,7 @@
 """Arrays kept on disk between runs. A cache that cannot be read or written never stops a run."""
 
+import io
 import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from learned_aggregation.atomic import replace_file
 
 Arrays = dict[str, np.ndarray]
 
@@ -48,14 +50,6 @@ def _read(path: Path) -> Arrays | None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    replace_file(path, content.getvalue())

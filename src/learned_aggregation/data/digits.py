@@ -25,9 +25,9 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    raw = load_digits()
-    images = resize(raw.images.astype(np.uint8)[..., None], size)
-    labels = raw.target.astype(np.int32)
+    pixels, target = load_digits(return_X_y=True)
+    images = resize(np.asarray(pixels, np.uint8).reshape(-1, 8, 8, 1), size)
+    labels = np.asarray(target, np.int32)
     parts = np.split(_stratified_order(labels), np.cumsum(list(SIZES.values()))[:-1])
     splits = {
         split: Split({"image": images[rows], "label": labels[rows]})

@@ -5,6 +5,7 @@ A 24,000-image classification problem with nothing to download, and with natural
 
 import re
 import string
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
 
 
 def generate(
-    sizes: dict[str, int], classes: int, size: int, channels: int, seed: int
+    sizes: Mapping[str, int], classes: int, size: int, channels: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Draws every split: `<split>_image` uint8, `<split>_label` int32, `<split>_font` int32.
 
@@ -109,12 +110,13 @@ def draw_characters(characters: str, size: int) -> np.ndarray:
 def _parse(name: str) -> tuple[int, int]:
     """(number of classes, channels) of a data set name."""
     match = re.fullmatch(r"glyphs(\d*)(rgb)?", name)
-    classes = int(match[1] or 10)
+    count, rgb = match.groups() if match else ("", None)
+    classes = int(count or 10)
     if not 2 <= classes <= len(CHARACTERS):
         raise UserError(
             f"{name}: expected 2 to {len(CHARACTERS)} classes, got {classes}. Use glyphs62 for the most."
         )
-    return classes, 3 if match[2] else 1
+    return classes, 3 if rgb else 1
 
 
 def _distort(

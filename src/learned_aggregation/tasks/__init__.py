@@ -1,8 +1,14 @@
 """Inner problems' models and losses, made from task names."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from learned_aggregation.data import DataOptions, load_dataset
 from learned_aggregation.tasks.names import MODELS, parse_task_name
-from learned_aggregation.types import Dataset, Task
+
+if TYPE_CHECKING:  # listing names must not wait for JAX
+    from learned_aggregation.types import Dataset, Task
 
 
 def make_task(name: str, options: DataOptions | None = None) -> tuple[Task, Dataset]:

@@ -1,5 +1,7 @@
 """Image classification with a flax model: mean cross-entropy and accuracy."""
 
+from typing import cast
+
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -28,14 +30,15 @@ def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
         return variables.pop("params"), variables
 
     def loss(params: Params, model_state: ModelState, key: Key, batch: Batch):
-        logits, model_state = model.apply(
-            {"params": params, **model_state}, inputs(batch["image"]), train=True, mutable=list(model_state)
-        )
+        variables = {"params": params, **model_state}
+        applied = model.apply(variables, inputs(batch["image"]), train=True, mutable=list(model_state))
+        logits, model_state = cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return jnp.mean(losses), (model_state, {"accuracy": jnp.mean(_correct(logits, batch["label"]))})
 
     def evaluate(params: Params, model_state: ModelState, batch: Batch):
-        logits = model.apply({"params": params, **model_state}, inputs(batch["image"]), train=False)
+        variables = {"params": params, **model_state}
+        logits = cast(Array, model.apply(variables, inputs(batch["image"]), train=False))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         return {"loss": losses, "accuracy": _correct(logits, batch["label"])}
 
