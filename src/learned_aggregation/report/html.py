@@ -158,7 +158,7 @@ def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
         )
         words = f"<p><b>Winner:</b> {escape(text)} ({plural(winner.result.count, 'seed')}).</p>"
     else:
-        words = "<p>No winner is recorded: the sweep has not finished.</p>"
+        words = "<p>No winner is recorded: the sweep has not finished, or every point diverged.</p>"
     if sweep.on_edge:
         names = escape(", ".join(map(str, sweep.on_edge)))
         words += f"<p><b>On the edge of the grid:</b> {names}. A better value may lie outside; widen it.</p>"
@@ -183,7 +183,7 @@ def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
 
 def meta_section(table: Csv | None, plots: list[Plot]) -> str:
     """The meta-loss curve and how the meta-training went, in a line."""
-    if not plots:
+    if table is None or not plots:
         return ""
     (steps, _), (loss, present) = numbers(table.column("step")), numbers(table.column("meta_loss"))
     words = []
@@ -248,6 +248,9 @@ def table_html(table: Table) -> str:
     rows = []
     for i, row in enumerate(table.rows):
         cells = "".join(cell_html(cell, number) for cell, number in zip(row, numeric, strict=True))
+        if table.sections.get(i):
+            name = escape(table.sections[i])
+            rows.append(f"<tr class=group><th colspan={len(table.headings)} scope=rowgroup>{name}</th></tr>")
         rows.append(f"<tr{' class=section' * (i in table.sections)}>{cells}</tr>")
     note = f"<p class='soft'>{escape(table.note)}</p>" * bool(table.note)
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
@@ -305,8 +308,9 @@ def header(run: Run, title: str) -> str:
     """What ran, when, and what to know about it."""
     kind = str(run.about.get("run_type", "run"))
     started, finished = run.about.get("started"), run.about.get("finished")
-    when = [moment(started) and f"started {moment(started)}"]
-    when.append(f"finished {moment(finished)}" if finished else "not finished when this was written")
+    when = [f"started {moment(started)}" if started else ""]
+    if started:
+        when.append(f"finished {moment(finished)}" if finished else "not finished when this was written")
     when.append(duration(started, finished))
     notes = run.about.get("notes") or []
     notes = [str(note) for note in (notes if isinstance(notes, list) else [notes])]

@@ -23,7 +23,7 @@ DARK_PALETTE = ("#4fa8f5", "#ff9151", "#63e6b0", "#df6db0", "#e8b740", "#a595f7"
 DASHES = ("", "6 2", "1.5 1.5", "6 1.5 1.5 1.5")
 WINNER, NONE = "#d0103a", "#eceff2"
 PANEL = (4.6, 3.0)
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False, "font.size": 9.5,
     "axes.labelsize": 9.5, "axes.titlesize": 10, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
     "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
@@ -368,7 +368,7 @@ def draw_sweep_points(ax, sweep: Sweep, x: int, y: int) -> None:
     ok = np.isfinite(mean)
     color_map, norm = metric_scale(sweep)
     image = ax.scatter(
-        across[ok], up[ok], c=mean[ok], cmap=color_map, norm=norm, s=38, linewidths=0.5, edgecolors=GRID
+        across[ok], up[ok], c=mean[ok], cmap=color_map, norm=norm, s=38, linewidths=0.8, edgecolors=INK
     )
     mark_points(ax, across, up, points)
     place_axis(ax, "x", across, x_names)
@@ -496,6 +496,6 @@ def render(plot: Plot, kind: str) -> bytes:
             if lines:
                 figure.set_figheight(plot.size[1] + 0.2 * -(-len(lines) // 2))
                 figure.legend(lines, plot.legend, loc="outside lower center", ncols=2, frameon=False)
-        options = {"metadata": {"Date": None}, "transparent": True} if kind == "svg" else {"dpi": 150}
-        figure.savefig(buffer, format=kind, **options)
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=150, transparent=kind == "svg", metadata=metadata)
     return buffer.getvalue()

@@ -39,6 +39,8 @@ td{border-bottom:1px solid var(--line);white-space:nowrap}
 td.long{white-space:normal;min-width:18em}
 .n{text-align:right}
 tr.section:not(:first-child) td{border-top:2px solid var(--line)}
+tr.group th{padding-top:14px;font-weight:600}
+tr.group+tr.section td{border-top:0!important}
 td.best b{background:var(--best);border-radius:3px;padding:1px 4px;margin-right:-4px}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--page)}
 @media (max-width:700px){td.t:first-child{white-space:normal;overflow-wrap:break-word;max-width:9em}}

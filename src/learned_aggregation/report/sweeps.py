@@ -30,7 +30,6 @@ class Sweep(NamedTuple):
     sign: int
     points: list[Point]
     on_edge: list[str]
-    finished: bool
 
 
 def read_sweep(run_dir: Path) -> Sweep | None:
@@ -42,10 +41,9 @@ def read_sweep(run_dir: Path) -> Sweep | None:
     if table is None or not len(table):
         return None
     names = list(table.columns)
-    before_seed = [
-        name for name in names[: names.index("seed") if "seed" in names else None] if not is_result(name)
-    ]
-    parameters = [name for name in about.get("parameters") or before_seed if name in table.columns]
+    before_seed = names[: names.index("seed")] if "seed" in names else names
+    swept = about.get("parameters") or [n for n in before_seed if n != "point" and not is_result(n)]
+    parameters = [name for name in swept if name in table.columns]
     chosen = about.get("metric") or {}
     metric = chosen.get("name", "outer_valid_loss")
     if metric not in table.columns:
@@ -57,9 +55,7 @@ def read_sweep(run_dir: Path) -> Sweep | None:
     )
     points = read_points(table, parameters, metric, about.get("winner") or {})
     points.sort(key=lambda p: (not np.isfinite(p.result.mean), sign * p.result.mean if p.result.count else 0))
-    return Sweep(
-        parameters, metric, sign, points, list(about.get("on_edge") or []), bool(about.get("winner"))
-    )
+    return Sweep(parameters, metric, sign, points, list(about.get("on_edge") or []))
 
 
 def is_result(name: str) -> bool:
@@ -80,7 +76,7 @@ def read_points(table: Csv, parameters: list[str], metric: str, winner: dict[str
     return [
         Point(
             key,
-            estimate(list(seeds.values())),
+            estimate(np.array(list(seeds.values()))),
             bool(won) and all(map(same, key, [won.get(n) for n in parameters])),
         )
         for key, seeds in by_point.items()

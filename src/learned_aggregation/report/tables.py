@@ -1,9 +1,11 @@
 """The tables of a report as plain data, and the one that a run prints in the terminal when it ends."""
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,20 +32,20 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table as data. `sections` are the row indices that open a new group."""
+    """A table as data. `sections`: the index of the row that opens a group of rows -> the group's heading."""
 
     title: str
     headings: list[str]
     rows: list[list[Cell]]
-    sections: tuple[int, ...] = ()
+    sections: Mapping[int, str] = MappingProxyType({})
     note: str = ""
 
 
 def heading(name: str) -> str:
     """A column name in words: rounds_to_25 -> "Rounds to 25 %"."""
-    target = re.fullmatch(r"(rounds|bytes)_to_(\d+)", name)
+    target = re.fullmatch(r"(rounds_to|speedup)_(\d+)", name)
     if target:
-        return f"{target[1].capitalize()} to {target[2]} %"
+        return f"{'Rounds to' if target[1] == 'rounds_to' else 'Speed-up at'} {target[2]} %"
     words = name.replace("_per_", " a ").replace("_", " ")
     words = words.replace("speedup", "speed-up")
     return words[:1].upper() + words[1:]
@@ -133,16 +135,13 @@ def unique(names) -> list[str]:
 
 def final_table(items: list[Curve]) -> Table:
     """Last values of every optimizer on every task, mean and 95 % interval over seeds."""
-    metrics, rows, sections = unique(item.metric for item in items), [], []
+    metrics, rows, sections = unique(item.metric for item in items), [], {}
     costs = any(item.bytes is not None for item in items)
     for task, members in by_task(items).items():
-        sections.append(len(rows))
+        sections[len(rows)] = task
         optimizers = unique(item.optimizer for item in members)
         found = {(item.optimizer, item.metric): item for item in members}
-        columns = [
-            [Cell(task, number=False)] * len(optimizers),
-            [Cell(name, number=False) for name in optimizers],
-        ]
+        columns = [[Cell(name, number=False) for name in optimizers]]
         sets = [[item for item in members if item.optimizer == name] for name in optimizers]
         columns.append([Cell(str(max(len(item.values) for item in own))) for own in sets])
         columns.append([Cell(format_number(max(item.rounds[-1] for item in own))) for own in sets])
@@ -153,29 +152,17 @@ def final_table(items: list[Curve]) -> Table:
         if costs:
             columns.append([Cell(bytes_a_round(own)) for own in sets])
         rows += [list(row) for row in zip(*columns, strict=True)]
-    names = [
-        "Task",
-        "Optimizer",
-        "Seeds",
-        "Rounds",
-        *map(column_heading, metrics),
-        *["Bytes a round"] * costs,
-    ]
+    names = ["Optimizer", "Seeds", "Rounds", *map(column_heading, metrics), *["Bytes a round"] * costs]
     note = "Values at the last round: mean ± 95 % interval over the seeds."
-    return without_single_task(Table("Summary", names, rows, tuple(sections), note))
+    return title_single_task(Table("Summary", names, rows, sections, note))
 
 
-def without_single_task(table: Table) -> Table:
-    """Says the task in the title instead of in every row where there is only one."""
-    if "Task" not in table.headings:
+def title_single_task(table: Table) -> Table:
+    """Moves the heading of a table's only group into its title."""
+    if len(table.sections) != 1:
         return table
-    at = table.headings.index("Task")
-    tasks = {row[at].text for row in table.rows}
-    if len(tasks) != 1:
-        return table
-    title = ": ".join(filter(None, [table.title, *tasks]))
-    headings, *rows = ([*row[:at], *row[at + 1 :]] for row in [table.headings, *table.rows])
-    return table._replace(title=title, headings=headings, rows=rows)
+    title = ": ".join(filter(None, [table.title, *table.sections.values()]))
+    return table._replace(title=title, sections={})
 
 
 def final_estimate(item: Curve | None) -> Estimate:
@@ -188,8 +175,8 @@ def final_estimate(item: Curve | None) -> Estimate:
 
 def bytes_a_round(items: list[Curve]) -> str:
     """Bytes up and down of one round, on average."""
-    known = [item for item in items if item.bytes is not None and item.rounds[-1] > 0]
-    return format_bytes(known[0].bytes[-1] / known[0].rounds[-1]) if known else "–"
+    found = (i.bytes[-1] / i.rounds[-1] for i in items if i.bytes is not None and i.rounds[-1] > 0)
+    return next(map(format_bytes, found), "–")
 
 
 def rounds_table(
@@ -202,7 +189,7 @@ def rounds_table(
         unique(item.optimizer for item in members),
         {(i.optimizer, i.metric): i for i in members},
     )
-    rows, sections = [], []
+    rows, sections = [], {}
     for shown in shown_rounds(members):
         present = [
             name for name in optimizers if any(has_round(found.get((name, m)), shown) for m in metrics)
@@ -214,14 +201,14 @@ def rounds_table(
         for metric in metrics:
             values = [at_round(found.get((name, metric)), shown, spread) for name in present]
             cells = [Cell(format_estimate(metric, value)) for value in values]
-            columns.append(mark_best(cells, [value.mean for value in values], goal(metric)))
+            columns.append(mark_best(cells, [value.mean for value in values], goal(metric) if shown else 0))
         columns.append(
             [Cell(str(max(len(i.values) for i in members if i.optimizer == name))) for name in present]
         )
-        sections.append(len(rows))
+        sections[len(rows)] = ""
         rows += [list(row) for row in zip(*columns, strict=True)]
     names = ["Round", "Optimizer", *map(column_heading, metrics), "Seeds"]
-    return Table(task or "By round", names, rows, tuple(sections), f"Mean ± {note} over the seeds.")
+    return Table(task or "By round", names, rows, sections, f"Mean ± {note} over the seeds.")
 
 
 def shown_rounds(items: list[Curve]) -> list[float]:
@@ -241,50 +228,60 @@ def has_round(item: Curve | None, shown: float) -> bool:
     return item is not None and bool((item.rounds == shown).any())
 
 
-def at_round(item: Curve | None, shown: float, spread) -> Estimate:
+def at_round(item: Curve | None, shown: float, spread: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     """The estimate at a round; a count of 0 where there is none."""
-    if not has_round(item, shown):
+    if item is None or shown not in item.rounds:
         return Estimate(np.nan, np.nan, 0)
     return estimate(item.values[:, item.rounds == shown][:, 0], spread)
 
 
 def comparison_table(table: Csv, note: str = "") -> Table:
-    """table.csv as it is: `x` and `x_ci95` in one column, the best of each task marked."""
-    names = [name for name in table.columns if not (name.endswith("_ci95") and name[:-5] in table.columns)]
-    names.sort(
-        key=lambda name: name == "tuned"
-    )  # the longest column last: it would push the results out of sight
+    """table.csv: a value and its interval (`x_ci95`, or `x_low` and `x_high`) in one cell, each task's best marked.
+
+    The entrant comes first, what was tuned last: the longest column would push the results out of sight.
+    """
+    names = [name for name in table.columns if name != "task" and not is_spread(name, table)]
+    names.sort(key=lambda name: (name == "tuned") - (name == "entrant"))
     tasks = table.column("task")
     order = sorted(range(len(table)), key=lambda row: unique(tasks).index(tasks[row]))
-    sections = tuple(i for i, row in enumerate(order) if i == 0 or tasks[row] != tasks[order[i - 1]])
+    sections = {[tasks[row] for row in order].index(task): task for task in unique(tasks)}
     columns = []
     for name in names:
         cells = [comparison_cell(table, name, row) for row in order]
         values = numbers([table.columns[name][row] for row in order])[0]
-        for start, stop in zip(sections, [*sections[1:], len(order)], strict=True):
+        for start, stop in itertools.pairwise([*sections, len(order)]):
             cells[start:stop] = mark_best(cells[start:stop], list(values[start:stop]), goal(name))
         columns.append(cells)
     rows = [list(row) for row in zip(*columns, strict=True)]
-    note = " ".join(filter(None, [note, "± is the 95 % interval of the mean over the seeds."]))
+    note = note or "± or [low, high]: 95 % interval over the seeds."
     headings = [column_heading(name) for name in names]
-    return without_single_task(Table("Comparison", headings, rows, sections, note))
+    return title_single_task(Table("Comparison", headings, rows, sections, note))
+
+
+def is_spread(name: str, table: Csv) -> bool:
+    """Whether a column of table.csv is the interval of another column."""
+    value, _, kind = name.rpartition("_")
+    return kind in ("ci95", "low", "high") and value in table.columns
 
 
 def comparison_cell(table: Csv, name: str, row: int) -> Cell:
     """One cell of table.csv, formatted after what its column holds."""
     text = table.columns[name][row].strip()
-    (value,), (present,) = numbers([text])
-    if not present:
-        missing = "not reached" if re.match(r"(rounds_to|bytes_to|speedup)", name) else "–"
-        return Cell(format_settings(text) or missing, number=bool(goal(name)))
-    if re.match(r"(rounds_to|bytes_to|speedup)", name) and not np.isfinite(value):
+    (value, error, low, high), (present, *_) = numbers(
+        [text, *(table.column(f"{name}_{kind}")[row] for kind in ("ci95", "low", "high"))]
+    )
+    race = name.startswith(("rounds_to", "speedup")) or "_to_" in name
+    if race and (not np.isfinite(value) or (value == 0 and name.startswith("speedup"))):
         return Cell("not reached")
-    (error,), _ = numbers([table.column(f"{name}_ci95")[row]])
+    if not present:
+        return Cell(format_settings(text) or "–", number=bool(goal(name)))
     if name.endswith(("_loss", "_accuracy")):
-        return Cell(format_estimate(name, Estimate(value, error, 1, int(not np.isfinite(value)))))
+        return Cell(format_estimate(name, Estimate(value, error, 1)) if np.isfinite(value) else "diverged")
     shown = format_bytes if name.startswith("bytes") else format_number
-    text = shown(value) + (f" ± {shown(error)}" if np.isfinite(error) else "")
-    return Cell(text + ("×" if name == "speedup" else ""))
+    if name.startswith("speedup"):
+        shown = "{:.3g}×".format
+    spread = f" ± {shown(error)}" if np.isfinite(error) else ""
+    return Cell(shown(value) + spread + ("" if np.isnan(low + high) else f" [{shown(low)}, {shown(high)}]"))
 
 
 def format_settings(text: str) -> str:
