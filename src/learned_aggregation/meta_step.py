@@ -81,7 +81,7 @@ def make_outer_step(
         theta = optax.apply_updates(state.theta, updates)
         metrics = {
             "meta_loss": sum(losses) / len(losses),
-            "grad_norm": optax.global_norm(gradient),
+            "grad_norm": optax.tree.norm(gradient),
             "learning_rate": learning_rate(state.step),
         }
         return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics

@@ -45,7 +45,6 @@ REPLACED = {
     "gradient_accumulation_steps": "Remove it: tasks_per_chunk bounds the memory.",
     "wandb_checkpoint_id": "Use test_checkpoint with the checkpoint's path.",
     "train_project": "Use test_project, the wandb project of every run.",
-    "sweep_id": "Remove it: a sweep in the same run_dir resumes.",
     "lo_clip_grad": "Use schedule.clip.",
     "skip_test": "Remove it: testing is a run of its own, run_type='benchmark'.",
     "test_interval": "Use eval_every.",
@@ -275,6 +274,9 @@ class Config:
         "a sweep in wandb's format, or the path of a config that has one",
     )
     sweep_engine: str = setting("local", choice(lambda: ("local", "wandb")), TEST, "what runs a sweep")
+    sweep_id: str | None = setting(
+        None, optional(file_name("ab12cd34")), TEST, "a sweep on a wandb server to join instead of making one"
+    )
     entrants: Sequence[Mapping[str, Any]] = setting(
         [], Kind(_check_entrants, "LIST"), TEST, "who is compared", flag=False
     )

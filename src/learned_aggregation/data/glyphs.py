@@ -24,7 +24,7 @@ FONTS = (
     *("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
 )
 """Fonts that draw all of CHARACTERS; the position of a font is its client id."""
-SIZES = dict(zip(SPLITS, (18_000, 2_000, 2_000, 2_000), strict=True))
+SIZES: dict[str, int] = dict(zip(SPLITS, (18_000, 2_000, 2_000, 2_000), strict=True))
 
 _CHUNK = 2_000  # images drawn at a time: bounds the memory of the float intermediates
 

@@ -2,7 +2,7 @@
 
 from learned_aggregation import build
 from learned_aggregation.config import Config, config_text, run_dir
-from learned_aggregation.jobs.contests import GroupRunner, Loader, say
+from learned_aggregation.jobs.contests import GroupRunner, Loader, say, write_partition
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_rounds_table
 from learned_aggregation.rounds_file import Record, write_rounds
@@ -20,6 +20,7 @@ def run(config: Config, command: str) -> int:
     facts = {"run_type": config.run_type, "name": path.name, "command": command}
     directory = RunDirectory(path, config_text(config), facts)
     seeds = range(config.seed, config.seed + config.num_runs)
+    write_partition(path, loaded[config.tasks[0]])
     records = []
     for task, data in loaded.items():
         what = f"{config.optimizer} on {task}"

@@ -15,7 +15,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.comparison import Entry, compare
 from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points, say
+from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points, say, write_partition
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, grid, last_values, on_edge, winner
 from learned_aggregation.report.html import write_report
@@ -58,6 +58,7 @@ def run(config: Config, command: str) -> int:
     path = unused(run_dir(config), explicit=config.run_dir is not None)
     facts = {"run_type": config.run_type, "name": path.name, "command": command}
     directory = RunDirectory(path, config_text(config), facts)
+    write_partition(path, loader.load(config, config.tasks[0]))
     records, rows, notes = [], [], []
     for task in config.tasks:
         entries = []

@@ -4,13 +4,16 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from learned_aggregation import build
+from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config
+from learned_aggregation.data.partitions import class_counts
 from learned_aggregation.meta_test import Budget, Curves, Program
 from learned_aggregation.parallel import job_mesh
 from learned_aggregation.points import Point
@@ -95,6 +98,17 @@ class GroupRunner:
         finally:
             bar.close()
         return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]
+
+
+def write_partition(path: Path, loaded: build.TaskData) -> None:
+    """partition.csv: how many examples of each class each client has; none for a shared pool."""
+    if len(loaded.rows) == 1:
+        return
+    labels = loaded.dataset.splits["train"].examples["label"]
+    counts = class_counts(loaded.rows, labels, loaded.dataset.num_classes)
+    lines = [",".join(["client", *(f"class_{c}" for c in range(counts.shape[1]))])]
+    lines += [",".join(map(str, [client, *row])) for client, row in enumerate(counts.tolist())]
+    write_atomic(path / "partition.csv", "\n".join(lines) + "\n")
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.meta_step import place
 from learned_aggregation.meta_train import Saving, meta_train
 from learned_aggregation.parallel import job_mesh
+from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.run_directory import RunDirectory, make_writable
 from learned_aggregation.trackers import make_tracker
@@ -23,22 +24,27 @@ def run(config: Config, command: str) -> int:
     Raises:
       UserError: a directory that holds another run, an unwritable one, a checkpoint that does not fit.
     """
-    name = meta_train_name(config)
+    name, path = meta_train_name(config), run_dir(config)
     checkpointer = Checkpointer(Path(config.checkpoints_dir) / name, keep=config.checkpoints_to_keep)
     resume = _resumes(config, checkpointer)
+    _check_run_directory(path, name, resume)
     make_writable(checkpointer.directory)
-    path = make_writable(run_dir(config))
-    if not resume and (path / "metrics.csv").exists():
-        raise UserError(
-            f"{path}: expected an unused run directory, got one with a run in it. "
-            "Choose another --run_dir or --name_suffix."
-        )
+    make_writable(path)
     training = build.meta_training(config)
-    state, settings = training.state, build.theta_settings(config)
+    state = training.state
+    settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
     if resume:
         mesh = job_mesh(config.num_tasks, config.num_devices)
         state = place(checkpointer.restore(state, settings=settings), mesh)
     start = int(state.step)
+    if start >= config.num_outer_steps:
+        _say(
+            f"{name}: nothing to do, outer step {start} of {config.num_outer_steps} is done; "
+            "raise --num_outer_steps to go on"
+        )
+        if (path / "metrics.csv").is_file():
+            write_report(path)  # a kill after the last checkpoint leaves none
+        return 0
     facts = {"run_type": config.run_type, "name": name, "command": command}
     directory = RunDirectory(path, config_text(config), facts)
     tracker = make_tracker(
@@ -76,14 +82,31 @@ def run(config: Config, command: str) -> int:
 
 
 def _resumes(config: Config, checkpointer: Checkpointer) -> bool:
-    """Whether to resume; refuses to start over a run that is there."""
-    exists = bool(checkpointer.steps())
-    if exists and not (config.from_checkpoint or config.auto_resume):
+    """Whether to resume; refuses to start over a run that is there, and to resume one that is not."""
+    if config.from_checkpoint:
+        checkpointer.existing()
+        return True
+    steps = checkpointer.steps()
+    if steps and not config.auto_resume:
         raise UserError(
-            f"{checkpointer.directory}: expected no checkpoints of a new run, got global_step"
-            f"{checkpointer.steps()[-1]}. Resume it with --from_checkpoint, or choose a --name_suffix."
+            f"{checkpointer.directory}: expected no checkpoints of a new run, got global_step{steps[-1]}. "
+            "Resume it with --from_checkpoint, or choose a --name_suffix."
         )
-    return config.from_checkpoint or (config.auto_resume and exists)
+    return bool(steps) or checkpointer.latest_step() is not None
+
+
+def _check_run_directory(path: Path, name: str, resume: bool) -> None:
+    """Refuses to write over the metrics of another run."""
+    metrics = path / "metrics.csv"
+    # Without a row it is of a run killed before its first checkpoint: nothing to lose, nothing to resume.
+    if not metrics.is_file() or metrics.stat().st_size == 0:
+        return
+    owner = read_json(path / "run.json").get("name", name)
+    if not resume or owner != name:
+        raise UserError(
+            f"{path}: expected an unused run directory, got one with the run {owner!r} in it. "
+            "Choose another --run_dir or --name_suffix."
+        )
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
+from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.jobs.contests import Group, GroupRunner, Loader, group_points, say
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, last_values, listed, on_edge, sweep_points, winner
@@ -38,6 +39,8 @@ def run(config: Config, command: str) -> int:
         raise UserError(
             f"task: expected one task in a sweep, got {list(config.tasks)}. Sweep over task, or name one."
         )
+    if config.sweep_engine == "wandb":
+        return sweep_wandb.run(config)
     points = sweep_points(sweep, config.seed)
     theta = build.learned_theta(replace(config, **_first(config, points[0])))
     text = config_text(config)

@@ -1,0 +1,59 @@
+"""A sweep handed to a wandb server: `sweep_engine = "wandb"`."""
+
+from dataclasses import replace
+from typing import Any
+
+from learned_aggregation import build
+from learned_aggregation.config import Config
+from learned_aggregation.errors import UserError
+from learned_aggregation.jobs.contests import GroupRunner, Loader, say
+
+SPLITS = ("outer_valid", "test")
+
+
+def run(config: Config) -> int:
+    """Makes the sweep on the server (or joins `sweep_id`) and works on it until it is done.
+
+    The same command with `--sweep_id` on other machines adds agents. Each point is a wandb run whose summary
+    has the seeds' mean of every metric.
+
+    Raises:
+      UserError: no server is configured.
+    """
+    wandb = _connected_wandb()
+    sweep_id = config.sweep_id
+    if sweep_id is None:
+        sweep_id = wandb.sweep(config.sweep_config, project=config.test_project)
+        say(f"sweep {sweep_id}: add agents on other machines with the same command and --sweep_id {sweep_id}")
+    loader = Loader()
+    wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader), project=config.test_project)
+    return 0
+
+
+def _connected_wandb() -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise UserError(
+            "sweep_engine: expected wandb to be installed for 'wandb', got no such package. "
+            "pip install wandb, or use --sweep_engine local."
+        ) from None
+    if not wandb.login(prompt=False):
+        raise UserError(
+            "sweep_engine: expected a wandb server to be logged in to for 'wandb', got none. Run `wandb login` "
+            "(WANDB_BASE_URL names a server of your own), or use --sweep_engine local, which needs no server."
+        )
+    return wandb
+
+
+def _work(wandb: Any, config: Config, loader: Loader) -> None:
+    """One point: the settings that the server chose, all seeds, the metrics' means logged."""
+    with wandb.init(project=config.test_project, dir=config.wandb_dir) as run:
+        chosen = replace(config, run_type="benchmark", sweep_config=None, **dict(run.config))
+        [task] = chosen.tasks
+        theta = build.learned_theta(chosen)
+        seeds = range(config.seed, config.seed + config.num_runs)
+        runner = GroupRunner(chosen, loader.load(chosen, task), theta, SPLITS)
+        [curves] = runner.run([{}], seeds, f"point {dict(run.config)}")
+        for e, r in enumerate(curves.eval_rounds):
+            run.log({"round": int(r)} | {n: float(v[:, e].mean()) for n, v in curves.evaluated.items()})
