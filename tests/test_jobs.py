@@ -1,5 +1,6 @@
 """Whole runs from the command line, in process and tiny: benchmark, sweep, compare, and the README's commands."""
 
+import contextlib
 import csv
 import json
 import re
@@ -129,17 +130,14 @@ def test_a_sweep_chooses_on_outer_valid_and_writes_the_winner_as_a_config(here, 
 def test_the_wandb_engine_hands_the_same_sweep_to_wandb(here, sweep, monkeypatch):
     logged = []
 
-    class Run:
-        config = {"slowmo_learning_rate": 0.1, "beta": 0.5, "num_local_steps": 2}
-        log = staticmethod(logged.append)
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
+    chosen = SimpleNamespace(
+        config={"slowmo_learning_rate": 0.1, "beta": 0.5, "num_local_steps": 2}, log=logged.append
+    )
     fake = SimpleNamespace(
         login=lambda prompt: True,
         sweep=lambda config, project: handed.update(config) or "id7",
         agent=lambda sweep_id, function, project: (agents.append(sweep_id), function()),
-        init=lambda **_: Run(),
+        init=lambda **_: contextlib.nullcontext(chosen),
     )
     handed, agents = {}, []
     monkeypatch.setitem(sys.modules, "wandb", fake)
