@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,4 +96,6 @@ def _errno(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error).lower()
+    if code := re.search(r"os_error_code='(\d+)'", text):  # as tensorstore ends its messages
+        return int(code[1])
     return next((number for wording, number in _WORDINGS.items() if wording in text), None)

@@ -12,6 +12,7 @@ at any moment leaves a directory to resume from. `SHA256SUMS` is verified before
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -33,6 +34,7 @@ from learned_aggregation.types import MetaState
 
 FORMAT = 1
 _SUMS = "SHA256SUMS"
+_OVERHEAD = 1 << 20  # bytes of a checkpoint beside its arrays, with a margin
 _NAME = re.compile(r"global_step(\d+)")
 
 
@@ -88,6 +90,7 @@ class Checkpointer:
         staged = self.directory / f".global_step{step}.tmp"
         try:
             self._sweep()
+            _check_room(self.directory / f".global_step{step}.room.tmp", state)
             # Saving is where data may leave the device, whatever guards the hot loop.
             with jax.transfer_guard("allow"):
                 _write_checkpoint(staged, step, state, config_text, settings or {})
@@ -98,6 +101,31 @@ class Checkpointer:
             shutil.rmtree(staged, ignore_errors=True)
             raise disk_error(self._path(step), error, self._then()) from error
         return self._path(step)
+
+    def existing(self, step: int | None = None) -> Path:
+        """The directory of a checkpoint; by default of the one that `latest` names.
+
+        Without a file `latest`, as a kill within the first save leaves it, it is the newest.
+
+        Raises:
+          UserError: there is none.
+        """
+        has_latest, steps = (self.directory / "latest").exists(), self.steps()
+        wanted = self.latest_step() if step is None else step
+        if step is None and not has_latest and steps:
+            wanted = steps[-1]
+        if wanted is not None:
+            for path in (self._path(wanted), self._replaced(wanted)):
+                if path.is_dir():
+                    return path
+        if step is None and not has_latest:
+            raise UserError(
+                f"{self.directory}: expected a checkpoint to resume from, got none. "
+                "Check --name and the settings that it is built from, or start without --from_checkpoint."
+            )
+        where = self.directory / ("latest" if step is None else f"global_step{step}")
+        got = f"{self._latest_text()!r}" if step is None else "no such directory"
+        raise UserError(f"{where}: expected an existing checkpoint, got {got}. {self._way_back(None)}")
 
     def restore(
         self, template: MetaState, step: int | None = None, settings: Mapping[str, Any] | None = None
@@ -112,7 +140,7 @@ class Checkpointer:
         Raises:
           UserError: no such checkpoint, a corrupt one, or one that does not fit the template.
         """
-        path = self._existing(step)
+        path = self.existing(step)
         try:
             meta = _verified_meta(path)
         except _Corrupt as error:
@@ -134,7 +162,7 @@ class Checkpointer:
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(jax.device_get(leaf)).all():
                 raise RunError(
                     f"{self.directory}: expected a finite theta at step {step}, "
-                    f"got NaN or infinity in {name}. Nothing was saved; lower learning_rate, "
+                    f"got NaN or infinity in {name}. Nothing was saved; lower schedule.peak_value, "
                     f"then {self._then()}."
                 )
 
@@ -175,21 +203,6 @@ class Checkpointer:
             os.replace(self._path(step), pruned)
             shutil.rmtree(pruned)
 
-    def _existing(self, step: int | None) -> Path:
-        wanted = self.latest_step() if step is None else step
-        if wanted is not None:
-            for path in (self._path(wanted), self._replaced(wanted)):
-                if path.is_dir():
-                    return path
-        if step is None and not (self.directory / "latest").exists() and not self.steps():
-            raise UserError(
-                f"{self.directory}: expected a checkpoint to resume from, got none. "
-                "Check meta_train_name, or start without --from_checkpoint."
-            )
-        where = self.directory / ("latest" if step is None else f"global_step{step}")
-        got = f"{self._latest_text()!r}" if step is None else "no such directory"
-        raise UserError(f"{where}: expected an existing checkpoint, got {got}. {self._way_back(None)}")
-
     def _latest_text(self) -> str:
         with contextlib.suppress(OSError):
             return (self.directory / "latest").read_text(errors="replace").strip()[:80]
@@ -215,11 +228,30 @@ class Checkpointer:
                     f"{self._path(step)} is intact: write global_step{step} into "
                     f"{self.directory / 'latest'} to resume from it."
                 )
-        return "No other checkpoint is intact: restore one from a copy, or start without --from_checkpoint."
+        return "No other checkpoint is intact: restore one from a copy, or start a new run with another --name_suffix."
 
 
 class _Corrupt(ValueError):
     """The files of a checkpoint are not those that were saved."""
+
+
+def _check_room(path: Path, state: MetaState) -> None:
+    """Raises the OSError of a disk without room for the state; orbax would print many of its own.
+
+    Args:
+      path: of a file that is made and removed.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    size = _OVERHEAD + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    with open(path, "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise  # others: the file system cannot reserve
+        finally:
+            path.unlink()
 
 
 def _write_checkpoint(
@@ -295,13 +327,13 @@ def _check_fits(path: Path, meta: dict, template: MetaState, settings: Mapping[s
     if not differing:
         raise UserError(
             f"{path}: expected the state of this config, got another ({leaf}). "
-            "Resume with the config.py in it, or start without --from_checkpoint."
+            "Resume with the config.py in it, or start a new run with another --name_suffix."
         )
     was = ", ".join(f"{key}={saved[key]}" for key in differing)
     now = ", ".join(str(current[key]) for key in differing)
     raise UserError(
         f"checkpoint {path}: theta was meta-trained with {was}, the config asks for {now} ({leaf}). "
-        "Resume with the checkpoint's setting, or start without --from_checkpoint."
+        "Resume with the checkpoint's setting, or start a new run with another --name_suffix."
     )
 
 
@@ -361,10 +393,10 @@ def _as_saved(array: Any, leaf: Any, key_impl: str | None) -> jax.Array:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """orbax logs its inner steps through absl; only errors are for the user."""
+    """orbax logs its inner steps, and with tracebacks the errors that it then raises, through absl."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM as a request to stop at the next safe point."""
 
+import os
 import signal
 from types import TracebackType
 
@@ -25,6 +26,8 @@ class StopRequest:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f"{self.signal.name}: saving after this step; a second SIGINT stops at once\n".encode())
 
     @property
     def exit_status(self) -> int:

@@ -82,6 +82,8 @@ def make_outer_step(
         metrics = {
             "meta_loss": sum(losses) / len(losses),
             "grad_norm": optax.tree.norm(gradient),
+            # Losses are normalised, so that only this tells a theta that is not finite.
+            "theta_norm": optax.tree.norm(theta),
             "learning_rate": learning_rate(state.step),
         }
         return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics

@@ -60,7 +60,7 @@ def meta_train(
     with StopRequest() as stop:
         try:
             # The first checkpoint shows at once that saving works, and keeps the untrained theta to compare with.
-            saved = save(state, 0) if start == 0 else start
+            saved = start if checkpointer.latest_step() == start else save(state, start)
             while step < num_outer_steps and not stop.signal:
                 # Whatever the step needs is on the device already.
                 with jax.transfer_guard("disallow"):

@@ -34,7 +34,8 @@ def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
         num_devices = max(n for n in range(1, available + 1) if num_jobs % n == 0)
     elif num_devices > available:
         raise UserError(
-            f"num_devices: expected at most the {available} devices there are, got {num_devices}."
+            f"num_devices: expected at most {available}, the devices there are, got {num_devices}. "
+            "Lower it, or leave it out to use all."
         )
     elif num_jobs % num_devices:
         raise UserError(
@@ -42,6 +43,11 @@ def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
             f"Change num_devices or num_tasks."
         )
     return jax.make_mesh((num_devices,), (JOBS,), (AxisType.Auto,), devices=jax.devices()[:num_devices])
+
+
+def jobs_at_once(asked: int | None) -> int | None:
+    """How many jobs a device computes side by side: `asked`, or 1 on a CPU (caches) and all on a GPU."""
+    return asked or (1 if jax.default_backend() == "cpu" else None)
 
 
 def over_jobs(mesh: Mesh) -> NamedSharding:

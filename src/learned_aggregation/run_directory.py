@@ -28,7 +28,7 @@ def make_writable(path: str | os.PathLike) -> Path:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"{path}: expected a directory that can be written, got {error.strerror}. "
+            f"{path}: expected a directory that can be written, got {error.strerror!r}. "
             "Choose another with --run_dir (or checkpoints_dir), or change its permissions."
         ) from None
     return path

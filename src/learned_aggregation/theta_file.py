@@ -35,12 +35,20 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def theta_bytes(theta: Theta, metadata: Mapping[str, Any]) -> bytes:
-    """theta as a safetensors file: float32 leaves named by path, metadata as strings."""
+    """theta as a safetensors file: float32 leaves named by path, metadata as strings; equal for equal input."""
     import safetensors.numpy
 
     leaves = {name: _contiguous(leaf) for name, leaf in named_leaves(theta).items()}
     text = {name: str(value) for name, value in metadata.items()}
-    return safetensors.numpy.save(leaves, metadata={**text, "format": FORMAT})
+    return _ordered(safetensors.numpy.save(leaves, metadata={**text, "format": FORMAT}))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The file with a sorted header: the library writes the metadata in an order of chance."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    aligned = header.encode() + b" " * (-len(header) % 8)
+    return len(aligned).to_bytes(8, "little") + aligned + content[8 + size :]
 
 
 def _contiguous(leaf: Any) -> np.ndarray:
