@@ -15,16 +15,13 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config
 from learned_aggregation.data.partitions import class_counts
 from learned_aggregation.meta_test import Budget, Curves, Program
-from learned_aggregation.parallel import job_mesh
+from learned_aggregation.parallel import job_mesh, jobs_at_once
 from learned_aggregation.points import Point
 from learned_aggregation.progress import ProgressBar
 from learned_aggregation.types import Theta
 
 EVALUATIONS = 50
 """About how many evaluations a run has when `eval_every` is not given."""
-
-JOBS_AT_ONCE = None
-"""Jobs computed side by side on a device."""
 
 
 class Group(NamedTuple):
@@ -82,7 +79,8 @@ class GroupRunner:
     def __init__(self, config: Config, loaded: build.TaskData, theta: Theta, splits: Sequence[str]):
         self._config, self._rounds = config, config.num_inner_steps
         contest, self._shared = build.contest(config, loaded, theta, splits)
-        budget = Budget(self._rounds, config.eval_every or max(1, self._rounds // EVALUATIONS), JOBS_AT_ONCE)
+        every = config.eval_every or max(1, self._rounds // EVALUATIONS)
+        budget = Budget(self._rounds, every, jobs_at_once(config.tasks_per_chunk))
         self._program = Program(contest, budget, job_mesh(len(jax.devices()), config.num_devices))
 
     def run(self, points: Sequence[Point], seeds: Sequence[int], what: str) -> list[Curves]:
