@@ -211,7 +211,6 @@ CASES = [
         "global_step4: expected to write it, got 'File too large'.*last good checkpoint is .*global_step2",
         status=1,
         prepare=_no_file_above(100_000),
-        own_process=True,
     ),
     Case(
         "disk full at the start",

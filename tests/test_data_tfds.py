@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learned_aggregation.data import DataOptions, load_dataset, tfds_images
+from learned_aggregation.data import DataOptions, load_dataset, tfds_files
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import SPLITS
 
@@ -143,7 +143,7 @@ def test_the_newest_version_wins(tmp_path):
         (tmp_path / version).mkdir()
         (tmp_path / version / "dataset_info.json").touch()
     (tmp_path / "12.0.0").mkdir()
-    assert tfds_images._newest_version(tmp_path).name == "10.0.0"
+    assert tfds_files.newest_version(tmp_path).name == "10.0.0"
 
 
 def test_missing_data_says_where_how_and_what_instead(tmp_path):
@@ -220,7 +220,7 @@ def test_a_failed_download_is_the_same_message(tmp_path, monkeypatch):
         raise ConnectionError("no route to host\nand a long trace")
 
     monkeypatch.setattr(tfds, "builder", fail)
-    monkeypatch.setattr(tfds_images.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(tfds_files.importlib.util, "find_spec", lambda name: name)
     with pytest.raises(UserError, match=r"got a failed download \(no route to host\)\. Prepare it with"):
         load("mnist", 28, tmp_path, tfds_download=True)
 
@@ -231,14 +231,14 @@ def test_a_download_is_read_when_it_succeeds(tmp_path, monkeypatch):
             prepare(tmp_path, "mnist")
 
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: Builder())
-    monkeypatch.setattr(tfds_images.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(tfds_files.importlib.util, "find_spec", lambda name: name)
     assert len(load("mnist", 28, tmp_path, tfds_download=True).splits["test"].examples["label"]) == TEST
 
 
 @pytest.mark.parametrize("package", ["tensorflow_datasets", "tensorflow"])
 def test_a_missing_package_is_named(package, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        tfds_images.importlib.util, "find_spec", lambda name: None if name == package else name
+        tfds_files.importlib.util, "find_spec", lambda name: None if name == package else name
     )
     with pytest.raises(UserError, match=f"got no package {package} to download"):
         load("mnist", 28, tmp_path, tfds_download=True)

@@ -12,7 +12,7 @@ from learned_aggregation.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.config import Config
 from learned_aggregation.data import DataOptions
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.data.partitions import PARTITIONS, partition
+from learned_aggregation.data.partitions import PARTITIONS, partition, split_labels
 from learned_aggregation.errors import UserError
 from learned_aggregation.estimators import ESTIMATORS
 from learned_aggregation.evaluation import chunked
@@ -42,19 +42,18 @@ class TaskData(NamedTuple):
     rows: list[np.ndarray]
 
 
-def task_names(config: Config) -> list[str]:
-    return [config.task] if isinstance(config.task, str) else list(config.task)
+def data_options(config: Config) -> DataOptions:
+    return DataOptions(
+        tfds_data_dir=config.tfds_data_dir,
+        tfds_download=config.tfds_download,
+        cache_dir=config.cache_dir,
+        vocabulary=config.vocabulary,
+    )
 
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    options = DataOptions(
-        tfds_data_dir=config.tfds_data_dir,
-        tfds_download=config.tfds_download,
-        cache_dir=config.cache_dir,
-        task=name,
-    )
-    task, dataset = make_task(name, options)
+    task, dataset = make_task(name, data_options(config))
     train = dataset.splits["train"]
     own = {
         "dirichlet": {"alpha": config.partition_alpha},
@@ -63,7 +62,7 @@ def load_task(config: Config, name: str) -> TaskData:
     PARTITIONS.check(config.partition)
     rows = partition(
         config.partition,
-        train.examples["label"],
+        split_labels(train),
         train.clients,
         _population(config, train.clients),
         config.seed,
@@ -87,7 +86,7 @@ def train_data(loaded: TaskData) -> FederatedData:
 def whole_split(loaded: TaskData, split: str) -> FederatedData:
     """A split as one shared pool."""
     data = loaded.dataset.splits[split]
-    return to_federated(data, [np.arange(len(data.examples["label"]))])
+    return to_federated(data, [np.arange(len(split_labels(data)))])
 
 
 def round_sizes(config: Config) -> RoundSizes:

@@ -354,8 +354,10 @@ def _write_arrays(path: Path, leaves: Mapping[str, Any]) -> None:
 
     stored = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
     # orbax refuses arrays without elements; the template brings them back.
-    stored = {name: jnp.asarray(leaf) for name, leaf in stored.items() if 0 not in np.shape(leaf)}
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    stored = {
+        name: np.asarray(jax.device_get(leaf)) for name, leaf in stored.items() if 0 not in np.shape(leaf)
+    }
+    with _orbax() as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave(stored))
 
 
@@ -364,7 +366,7 @@ def _read_arrays(path: Path, template: MetaState, key_impls: Mapping[str, str]) 
 
     leaves = named_leaves(template)
     stored = {name: leaf for name, leaf in leaves.items() if 0 not in np.shape(leaf)}
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _orbax() as checkpointer:
         args = ocp.args.PyTreeRestore(
             item=dict.fromkeys(stored, 0),
             restore_args={name: _restore_args(leaf) for name, leaf in stored.items()},
@@ -389,6 +391,20 @@ def _as_saved(array: Any, leaf: Any, key_impl: str | None) -> jax.Array:
     if key_impl is not None:
         return jax.random.wrap_key_data(jnp.array(array), impl=key_impl)
     return array if isinstance(array, jax.Array) else jnp.array(array)
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[Any]:
+    """A quiet checkpointer of this process alone: the others of a run neither help nor wait."""
+    import orbax.checkpoint as ocp
+
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        yield checkpointer
 
 
 @contextlib.contextmanager

@@ -24,6 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.print_config:
             print(config_text(asked.config), end="")
             return 0
+        if asked.list_tasks:
+            from learned_aggregation.build import data_options
+            from learned_aggregation.tasks.listing import list_tasks
+
+            print(list_tasks(data_options(asked.config)))
+            return 0
         from learned_aggregation import jobs  # imports JAX: not before the settings are known to be good
 
         return jobs.run(asked.config, _command(argv))

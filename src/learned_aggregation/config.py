@@ -27,6 +27,7 @@ class CommandLine(NamedTuple):
 
     config: Config
     print_config: bool
+    list_tasks: bool
 
 
 def load_config(argv: Sequence[str]) -> Config:
@@ -45,7 +46,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     """
     given = parse_flags(argv)
     file, options = given.pop("config", None), given.pop("cfg_options", [])
-    print_config = given.pop("print_config", False)
+    print_config, list_tasks = given.pop("print_config", False), given.pop("list_tasks", False)
     values = load_file(file, "--config") if file else {}
     sources = {name: f"{file}: {name}" for name in values}
     if options:
@@ -58,7 +59,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         sources[name] = f"--{name}"
     values = {row.name: row.default for row in SETTINGS.values()} | values
     config = Config(**check_all(values, lambda name: sources.get(name, name)))
-    return CommandLine(config, print_config)
+    return CommandLine(config, print_config, list_tasks)
 
 
 def _check_known(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
@@ -88,7 +89,8 @@ def meta_train_name(config: Config) -> str:
     if config.name is not None:
         return config.name
     sizes = f"K{config.num_grads}_H{config.num_local_steps}_{config.local_learning_rate}"
-    return f"{config.optimizer}{config.hidden_size}_{'+'.join(config.tasks)}_{sizes}{config.name_suffix}"
+    tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
+    return f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
 
 
 def run_dir(config: Config) -> Path:

@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=__version__)
     made.add_argument("--print_config", action="store_true", help="print the resolved config and exit")
+    made.add_argument("--list_tasks", action="store_true", help="print the named tasks and exit")
     groups: dict[str, Any] = {}
     for row in SETTINGS.values():
         if row.group not in groups:
@@ -50,7 +51,7 @@ def _add_flag(group: Any, row: Setting) -> None:
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
-    """The flags that were given: settings as unread text, `config`, `cfg_options` and `print_config`.
+    """The flags that were given: settings as unread text, `config`, `cfg_options`, `print_config`, `list_tasks`.
 
     Raises:
       UserError: an unknown flag, a flag without its value.
@@ -72,5 +73,11 @@ def _refuse_flag(flag: str) -> NoReturn:
     name = flag.lstrip("-")
     if name in SETTINGS:
         refuse("command line", "a flag", flag, f"Set {name} in the config file or with --cfg-options.")
-    known = ["config", "cfg-options", "print_config", *(row.name for row in SETTINGS.values() if row.flag)]
+    known = [
+        "config",
+        "cfg-options",
+        "print_config",
+        "list_tasks",
+        *(row.name for row in SETTINGS.values() if row.flag),
+    ]
     refuse("command line", "a flag that exists", flag, advice(name, known, "--"))

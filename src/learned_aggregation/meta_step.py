@@ -40,6 +40,11 @@ def place(state: MetaState, mesh: Mesh) -> MetaState:
     return rest._replace(estimator_states=problems)
 
 
+def abstract(state: MetaState) -> MetaState:
+    """Shapes and dtypes without placement: what a checkpoint of any number of devices is read into."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+
+
 def make_outer_step(
     estimators: Sequence[GradientEstimator],
     optimizer: optax.GradientTransformation,

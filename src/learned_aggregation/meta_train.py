@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from learned_aggregation.checkpoint import Checkpointer
+from learned_aggregation.distributed import any_process, is_main, replicated
 from learned_aggregation.errors import RunError
 from learned_aggregation.interrupts import StopRequest
 from learned_aggregation.meta_step import OuterStep
@@ -35,6 +37,7 @@ def meta_train(
     *,
     num_outer_steps: int,
     rounds_per_step: int,
+    mesh: Mesh,
     checkpointer: Checkpointer,
     saving: Saving,
     tracker: Tracker,
@@ -44,6 +47,7 @@ def meta_train(
 
     Args:
       rounds_per_step: federated rounds in an outer step, both arms counted, for the rate.
+      mesh: the devices that the state lies on.
       log_every: outer steps between rows of metrics; the others never leave the device.
     Returns:
       (the last state, 0 or 128 + the signal's number).
@@ -51,17 +55,21 @@ def meta_train(
       RunError: a non-finite meta-gradient; nothing is saved after it.
     """
     start = step = int(state.step)
-    log = _Log(tracker, ProgressBar("meta-training", num_outer_steps, start), start, rounds_per_step)
+    log = _Log(
+        tracker, ProgressBar("meta-training", num_outer_steps, start, shown=is_main()), start, rounds_per_step
+    )
 
     def save(state: MetaState, step: int) -> int:
-        checkpointer.save(step, state, saving.config_text, saving.settings)
+        whole = replicated(state, mesh)
+        if is_main():
+            checkpointer.save(step, whole, saving.config_text, saving.settings)
         return step
 
     with StopRequest() as stop:
         try:
             # The first checkpoint shows at once that saving works, and keeps the untrained theta to compare with.
             saved = start if checkpointer.latest_step() == start else save(state, start)
-            while step < num_outer_steps and not stop.signal:
+            while step < num_outer_steps and not any_process(stop.signal is not None):
                 # Whatever the step needs is on the device already.
                 with jax.transfer_guard("disallow"):
                     state, metrics = outer_step(state, datas)

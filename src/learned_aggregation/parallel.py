@@ -29,20 +29,24 @@ def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
     Raises:
       UserError: fewer devices than asked for, or a number that does not divide the jobs.
     """
-    available = len(jax.devices())
+    available, processes = len(jax.devices()), jax.process_count()
     if num_devices is None:
-        num_devices = max(n for n in range(1, available + 1) if num_jobs % n == 0)
+        fits = [n for n in range(processes, available + 1, processes) if num_jobs % n == 0]
+        num_devices = max(fits, default=processes)
     elif num_devices > available:
         raise UserError(
             f"num_devices: expected at most {available}, the devices there are, got {num_devices}. "
             "Lower it, or leave it out to use all."
         )
-    elif num_jobs % num_devices:
+    if num_jobs % num_devices or num_devices % processes:
         raise UserError(
-            f"num_devices: expected a divisor of {num_jobs}, the number of parallel problems, got {num_devices}. "
-            f"Change num_devices or num_tasks."
+            f"num_devices: expected a divisor of {num_jobs}, the number of parallel problems, and a multiple of "
+            f"{processes}, the number of processes, got {num_devices}. Change num_devices or num_tasks."
         )
-    return jax.make_mesh((num_devices,), (JOBS,), (AxisType.Auto,), devices=jax.devices()[:num_devices])
+    each = num_devices // processes
+    of_process = [[d for d in jax.devices() if d.process_index == p][:each] for p in range(processes)]
+    devices = [device for own in of_process for device in own]
+    return jax.make_mesh((num_devices,), (JOBS,), (AxisType.Auto,), devices=devices)
 
 
 def jobs_at_once(asked: int | None) -> int | None:

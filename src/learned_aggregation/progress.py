@@ -15,9 +15,11 @@ class ProgressBar:
     Args:
       what: the work, such as "meta-training".
       total, start: its steps, and those already done.
+      shown: False for the processes of a run that stay silent.
     """
 
-    def __init__(self, what: str, total: int, start: int = 0):
+    def __init__(self, what: str, total: int, start: int = 0, shown: bool = True):
+        self._shown = shown
         self._what, self._total, self._start = what, total, start
         self._began = self._last_line = time.monotonic()
         self._bar = Progress(
@@ -26,7 +28,7 @@ class ProgressBar:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             console=_stderr_console(),
         )
         self._task = self._bar.add_task(what, total=total, completed=start, figures="")
@@ -35,6 +37,8 @@ class ProgressBar:
     def update(self, done: int, figures: Mapping[str, str]) -> None:
         """Moves the bar to `done` of the total and shows `figures` (name -> text) beside it."""
         text = "  ".join(f"{name} {value}" for name, value in figures.items())
+        if not self._shown:
+            return
         if not self._bar.disable:
             self._bar.update(self._task, completed=done, figures=text)
             return

@@ -113,10 +113,11 @@ def _trackers():
 
 
 def _check_task_name(where: str, value: str) -> str:
-    from learned_aggregation.tasks.names import parse_task_name
+    from learned_aggregation.tasks.names import expand_task, parse_task_name
 
     try:
-        parse_task_name(value)
+        for task in expand_task(value):
+            parse_task_name(task)
     except UserError as error:
         raise UserError(f"{where}: {str(error).removeprefix('task: ')}") from None
     return value
@@ -195,7 +196,8 @@ class Config:
         "mlp32_digits_8",
         Kind(_check_tasks, "NAME[,NAME]", literal=False),
         RUN,
-        "task names such as mlp128x128_glyphs_28; several train or test on all of them",
+        "task names such as mlp128x128_glyphs_28, or a mix; several train or test on all of them; see "
+        "--list_tasks",
     )
     name: str | None = setting(
         None, optional(file_name("my-run")), RUN, "the run's name; None builds it from the settings"
@@ -294,6 +296,9 @@ class Config:
     cache_dir: str | None = setting(
         None, optional(path("cache")), DATA, "where generated data is kept; None is the user's cache"
     )
+    vocabulary: str | None = setting(
+        None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
+    )
 
     tracker: tuple[str, ...] = setting(
         (), Kind(_check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
@@ -307,6 +312,14 @@ class Config:
     )
 
     num_devices: int | None = setting(None, optional(whole(1, 1)), MACHINE, "devices to use; None is all")
+    coordinator_address: str | None = setting(
+        None,
+        optional(path("10.0.0.1:1234")),
+        MACHINE,
+        "HOST:PORT of process 0 of a run of several processes; None takes JAX_COORDINATOR_ADDRESS, or SLURM's",
+    )
+    num_processes: int = setting(1, whole(1, 2), MACHINE, "processes of the run, with coordinator_address")
+    process_id: int = setting(0, whole(0, 1), MACHINE, "which of them this one is, from 0")
 
     def __post_init__(self):
         for name, value in check_all(vars(self), lambda name: name).items():
@@ -314,8 +327,11 @@ class Config:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The task names, also where there is only one."""
-        return (self.task,) if isinstance(self.task, str) else self.task
+        """The task names, also where there is only one; mixes are expanded, and each task is there once."""
+        from learned_aggregation.tasks.names import expand_task
+
+        named = (self.task,) if isinstance(self.task, str) else self.task
+        return tuple(dict.fromkeys(task for name in named for task in expand_task(name)))
 
 
 class Setting(NamedTuple):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from learned_aggregation.data import DataOptions
+from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.images import resize
 from learned_aggregation.types import SPLITS, Dataset, Split
 
@@ -34,6 +34,10 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
         for split, rows in zip(SPLITS, parts, strict=True)
     }
     return Dataset(name, splits, NUM_CLASSES, SCALE)
+
+
+def describe(name: str, size: int, options: DataOptions) -> Description:
+    return Description("image", (size, size, 1), NUM_CLASSES, "embedded: scikit-learn's digits")
 
 
 def _stratified_order(labels: np.ndarray) -> np.ndarray:

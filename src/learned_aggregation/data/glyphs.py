@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from learned_aggregation.data import DataOptions
+from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.cache import cache_dir, cached_arrays
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import SPLITS, Dataset, Split
@@ -58,6 +58,11 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
         for split in SIZES
     }
     return Dataset(name, splits, classes, 1 / 255)
+
+
+def describe(name: str, size: int, options: DataOptions) -> Description:
+    classes, channels = _parse(name)
+    return Description("image", (size, size, channels), classes, "embedded: characters in matplotlib's fonts")
 
 
 def generate(

@@ -23,3 +23,11 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
         resized = picture.resize((size, size), Image.Resampling.BILINEAR)
         target[...] = np.asarray(resized).reshape(size, size, channels)
     return out
+
+
+def crop_square(image: np.ndarray) -> np.ndarray:
+    """The middle square of an image [h, w, channels]; `image` itself where it is square."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]

@@ -1,6 +1,7 @@
 """What a command line can run: one file a run type, each tying config, build and run directory together."""
 
 from learned_aggregation.config import Config
+from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry
 
 _HERE = "learned_aggregation.jobs"
@@ -22,7 +23,17 @@ def run(config: Config, command: str) -> int:
     Args:
       command: the command line, recorded in the run's directory.
     """
+    from learned_aggregation import distributed
     from learned_aggregation.parallel import use_devices
 
+    asked = None
+    if config.coordinator_address is not None:
+        asked = distributed.Processes(config.coordinator_address, config.num_processes, config.process_id)
     use_devices(config.num_devices)
+    distributed.start(asked)
+    if config.run_type != "meta-train" and not distributed.is_alone():
+        raise UserError(
+            f"run_type: expected 'meta-train' in a run of several processes, got {config.run_type!r}. "
+            "Run it in one process."
+        )
     return JOBS[config.run_type](config, command)

@@ -13,7 +13,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config
-from learned_aggregation.data.partitions import class_counts
+from learned_aggregation.data.partitions import class_counts, split_labels
 from learned_aggregation.meta_test import Budget, Curves, Program
 from learned_aggregation.parallel import job_mesh, jobs_at_once
 from learned_aggregation.points import Point
@@ -102,8 +102,9 @@ def write_partition(path: Path, loaded: build.TaskData) -> None:
     """partition.csv: how many examples of each class each client has; none for a shared pool."""
     if len(loaded.rows) == 1:
         return
-    labels = loaded.dataset.splits["train"].examples["label"]
-    counts = class_counts(loaded.rows, labels, loaded.dataset.num_classes)
+    train = loaded.dataset.splits["train"]
+    num_classes = loaded.dataset.num_classes if "label" in train.examples else 1
+    counts = class_counts(loaded.rows, split_labels(train), num_classes)
     lines = [",".join(["client", *(f"class_{c}" for c in range(counts.shape[1]))])]
     lines += [",".join(map(str, [client, *row])) for client, row in enumerate(counts.tolist())]
     write_atomic(path / "partition.csv", "\n".join(lines) + "\n")

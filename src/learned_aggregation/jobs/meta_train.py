@@ -3,11 +3,14 @@
 import sys
 from pathlib import Path
 
+import jax
+
 from learned_aggregation import build
 from learned_aggregation.checkpoint import Checkpointer
 from learned_aggregation.config import Config, config_text, meta_train_name, run_dir
+from learned_aggregation.distributed import is_main, runtime_error
 from learned_aggregation.errors import UserError
-from learned_aggregation.meta_step import place
+from learned_aggregation.meta_step import abstract, place
 from learned_aggregation.meta_train import Saving, meta_train
 from learned_aggregation.parallel import job_mesh
 from learned_aggregation.report.files import read_json
@@ -33,9 +36,9 @@ def run(config: Config, command: str) -> int:
     training = build.meta_training(config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
+    mesh = job_mesh(config.num_tasks, config.num_devices)
     if resume:
-        mesh = job_mesh(config.num_tasks, config.num_devices)
-        state = place(checkpointer.restore(state, settings=settings), mesh)
+        state = place(checkpointer.restore(abstract(state), settings=settings), mesh)
     start = int(state.step)
     if start >= config.num_outer_steps:
         _say(
@@ -46,9 +49,9 @@ def run(config: Config, command: str) -> int:
             write_report(path)  # a kill after the last checkpoint leaves none
         return 0
     facts = {"run_type": config.run_type, "name": name, "command": command}
-    directory = RunDirectory(path, config_text(config), facts)
+    directory = RunDirectory(path, config_text(config), facts) if is_main() else None
     tracker = make_tracker(
-        ("csv", *config.tracker),
+        ("csv", *config.tracker) if is_main() else (),
         path,
         resume_step=start if resume else None,
         config={"name": name, **settings},
@@ -56,7 +59,10 @@ def run(config: Config, command: str) -> int:
         project=config.test_project,
         name=name,
     )
-    _say(f"{name}: outer steps {start} to {config.num_outer_steps}, checkpoints in {checkpointer.directory}")
+    where = f"{mesh.size} device{'s' * (mesh.size > 1)}"
+    _say(
+        f"{name}: outer steps {start} to {config.num_outer_steps} on {where}, checkpoints in {checkpointer.directory}"
+    )
     try:
         state, status = meta_train(
             training.outer_step,
@@ -64,13 +70,18 @@ def run(config: Config, command: str) -> int:
             training.datas,
             num_outer_steps=config.num_outer_steps,
             rounds_per_step=training.rounds_per_step,
+            mesh=mesh,
             checkpointer=checkpointer,
             saving=Saving(config.save_iter, config_text(config), settings),
             tracker=tracker,
             log_every=config.log_every,
         )
+    except jax.errors.JaxRuntimeError as error:
+        raise runtime_error(error) from error
     finally:
         tracker.close()
+    if directory is None:
+        return status
     directory.finish(notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps"])
     report = write_report(path)
     if status:
@@ -110,4 +121,5 @@ def _check_run_directory(path: Path, name: str, resume: bool) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    if is_main():
+        print(text, file=sys.stderr, flush=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from learned_aggregation.data import DataOptions, load_dataset
+from learned_aggregation.data import DataOptions, Description, describe, load_dataset
 from learned_aggregation.tasks.names import ALIASES, MODELS, parse_task_name
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
+    from flax import linen as nn
+
     from learned_aggregation.types import Dataset, Task
 
 
@@ -20,9 +22,18 @@ def make_task(name: str, options: DataOptions | None = None) -> tuple[Task, Data
       UserError: a name that does not parse, a data set that is not there.
     """
     from learned_aggregation.tasks.classification import classification
+    from learned_aggregation.tasks.language_modelling import language_modelling
 
-    parsed = parse_task_name(name)
-    model = MODELS[parsed.family]  # resolved before the data set is loaded: its errors come at once
     options = (options or DataOptions())._replace(task=ALIASES.get(name, name))  # messages name one like it
+    model, about = make_model(name, options)  # before the data set is loaded: its errors come at once
+    parsed = parse_task_name(name)
     dataset = load_dataset(parsed.dataset, parsed.size, options)
-    return classification(name, model(parsed.arguments, dataset.num_classes), dataset), dataset
+    make = language_modelling if about.kind == "text" else classification
+    return make(name, model, dataset), dataset
+
+
+def make_model(name: str, options: DataOptions | None = None) -> tuple[nn.Module, Description]:
+    """The model of a task and what its inputs are; no data is loaded."""
+    parsed = parse_task_name(name)
+    about = describe(parsed.dataset, parsed.size, options)
+    return MODELS[parsed.family](parsed.arguments, about.num_classes), about

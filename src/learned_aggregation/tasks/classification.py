@@ -1,13 +1,12 @@
 """Image classification with a flax model: mean cross-entropy and accuracy."""
 
-from typing import cast
-
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from learned_aggregation.types import Batch, Dataset, Key, ModelState, Params, Task
+from learned_aggregation.tasks.flax_task import flax_task
+from learned_aggregation.types import Batch, Dataset, Metrics, Task
 
 
 def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
@@ -16,34 +15,21 @@ def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
     Integer images are scaled to the model's inputs by `dataset.scale`; float images are inputs already.
 
     Args:
-      model: called as model(x, train=bool) -> logits [B, num_classes]; its collections other than "params"
-        are the model_state.
+      model: called as model(x, train=bool) -> logits [B, num_classes].
     """
-    image_shape = dataset.splits["train"].examples["image"].shape[1:]
+    shape = dataset.splits["train"].examples["image"].shape[1:]
 
-    def inputs(image: Array) -> Array:
+    def inputs(batch: Batch) -> Array:
+        image = batch["image"]
         is_float = jnp.issubdtype(image.dtype, jnp.floating)
         return image if is_float else image.astype(jnp.float32) * dataset.scale
 
-    def init(key: Key) -> tuple[Params, ModelState]:
-        variables = dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))
-        return variables.pop("params"), variables
-
-    def loss(params: Params, model_state: ModelState, key: Key, batch: Batch):
-        variables = {"params": params, **model_state}
-        applied = model.apply(variables, inputs(batch["image"]), train=True, mutable=list(model_state))
-        logits, model_state = cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return jnp.mean(losses), (model_state, {"accuracy": jnp.mean(_correct(logits, batch["label"]))})
-
-    def evaluate(params: Params, model_state: ModelState, batch: Batch):
-        variables = {"params": params, **model_state}
-        logits = cast(Array, model.apply(variables, inputs(batch["image"]), train=False))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return {"loss": losses, "accuracy": _correct(logits, batch["label"])}
-
-    return Task(name, init, loss, evaluate, dataset.num_classes)
+    return flax_task(name, model, jnp.zeros((1, *shape)), inputs, _measure, dataset.num_classes)
 
 
-def _correct(logits: Array, label: Array) -> Array:
-    return (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32)
+def _measure(logits: Array, batch: Batch) -> Metrics:
+    label = batch["label"]
+    return {
+        "loss": optax.softmax_cross_entropy_with_integer_labels(logits, label),
+        "accuracy": (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32),
+    }

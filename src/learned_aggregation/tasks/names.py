@@ -1,24 +1,71 @@
-"""Task names: `{model}_{dataset}_{size}`, parsed; no JAX here, so that configs can be checked quickly."""
+"""Task names: `{model}_{dataset}_{size}`, parsed; no JAX here, so that configs can be checked quickly.
+
+The size is the side of the images in pixels or, for text, the number of tokens in a sequence. A model's name
+is its family and its sizes: `mlp128x64`, `mlp128_pow6` (six layers of 128), `conv32x64x64`, `resnet18`,
+`resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
+`transformer_h64_m256_nh4_nl2`; PRESETS are short names for some.
+"""
 
 import re
 from typing import NamedTuple
 
-from learned_aggregation.data import DATASETS, check_dataset_name
+from learned_aggregation.data import DATASETS, check_dataset_name, kind_of, smallest_size
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry
+from learned_aggregation.registry import Registry, nearest
 
 _MODELS = "learned_aggregation.tasks.models"
 
-MODELS = Registry("model", {"mlp": f"{_MODELS}.mlp:mlp", "conv": f"{_MODELS}.conv:conv"})
+MODELS = Registry(
+    "model",
+    {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
+)
 """Family name -> (the rest of the model's name, num_classes) -> flax module."""
+
+TEXT_MODELS = ("transformer",)
+"""Families that read tokens; the others read images."""
+
+PRESETS = {
+    "conv": "conv32x64x64",
+    "small_conv": "conv16x32",
+    "deit_tiny": "vit_p16_h192_m768_nh3_nl12",
+    "deit_small": "vit_p16_h384_m1536_nh6_nl12",
+    "tall16": "vit_p16_h128_m512_nh4_nl10",
+    "wide16": "vit_p16_h384_m1536_nh6_nl6",
+    "transformer32": "transformer_h32_m128_nh4_nl2",
+    "transformer192": "transformer_h192_m768_nh12_nl12",
+}
+"""Short names of models. DeiT: Touvron et al., 2021, arXiv:2012.12877; tall16 and wide16: the "skinny deep" and
+"wide shallow" ViTs of google/learned_optimization, tasks/fixed/vit.py."""
+
+MODEL_NAMES = tuple(dict.fromkeys((*MODELS, *PRESETS)))
 
 ALIASES = {
     "image-mlp-fmst": "mlp128x128_fmnist_28",
+    "image-mlp-fmst64x64": "mlp64x64_fmnist_28",
+    "image-mlp-fmst32x32": "mlp32x32_fmnist_28",
     "small-image-mlp-fmst": "mlp32_fmnist_8",
+    "conv-fmst": "conv32x64x64_fmnist_28",
     "conv-c10": "conv32x64x64_c10_32",
+    "small-conv-c10": "conv16x32_c10_8",
+    "image-mlp-c10-128x128": "mlp128x128_c10_32",
+    "transformer32_lm": "transformer32_lm1b_8",
+    "transformer192_lm": "transformer192_lm1b_16",
 }
+"""Names of published experiments for single tasks."""
+
+_MLPS = ("mlp128x128", "mlp64x64", "mlp32x32")
+
+MIXES = {
+    "fmnist-conv-mlp-mix": ("conv16x32_fmnist_28", "mlp64x64_fmnist_28", "mlp128x128_fmnist_28"),
+    "fmnist-mlp-mix": tuple(f"{mlp}_fmnist_32" for mlp in _MLPS),
+    "dataset-mlp-mix": ("mlp128x128_imagenet_32", "mlp128x128_c10_32", "mlp128x128_fmnist_28"),
+    "cifar-fmnist-all": tuple(f"{mlp}_{data}_32" for data in ("fmnist", "c10") for mlp in _MLPS),
+    "cifar-fmnist-128x128": ("mlp128x128_fmnist_32", "mlp128x128_c10_32"),
+}
+"""Names of published experiments for several tasks at once."""
 
 EXAMPLE = "mlp128x128_glyphs_28"
+TEXT_EXAMPLE = "transformer32_pytext_8"
 
 
 class TaskName(NamedTuple):
@@ -30,8 +77,13 @@ class TaskName(NamedTuple):
     size: int
 
 
+def expand_task(name: str) -> tuple[str, ...]:
+    """The tasks of a mix; any other name alone."""
+    return MIXES.get(name, (name,))
+
+
 def parse_task_name(name: str) -> TaskName:
-    """The parts of a task's name; aliases are resolved first.
+    """The parts of a task's name; aliases and presets are resolved first.
 
     Raises:
       UserError: naming the part (model, data set, size) that was not understood and what there is.
@@ -39,29 +91,83 @@ def parse_task_name(name: str) -> TaskName:
     parts = ALIASES.get(name, name).rsplit("_", 2)
     if len(parts) != 3:
         raise UserError(
-            f"task: expected model_dataset_size such as {EXAMPLE} or one of {', '.join(ALIASES)}, got {name!r}. "
-            f"Models: {', '.join(MODELS)}; data sets: {', '.join(DATASETS)}."
+            f"task: expected model_dataset_size such as {EXAMPLE}, or one of {', '.join((*ALIASES, *MIXES))}, "
+            f"got {name!r}.{nearest(name, (*ALIASES, *MIXES))} Models: {', '.join(MODEL_NAMES)}; "
+            f"data sets: {', '.join(DATASETS)}."
         )
     model, dataset, size = parts
-    if not size.isdigit() or int(size) < 4:
-        raise UserError(
-            f"task {name!r}: expected an image size of at least 4 at the end, got {size!r}. For example {EXAMPLE}."
-        )
-    family = re.match(r"[a-z]*", model).group()  # pyright: ignore[reportOptionalMemberAccess]
     try:
-        MODELS.check(family)
+        family, arguments = _parse_model(model)
         check_dataset_name(dataset)
+        _check_fit(family, model, dataset)
+        _check_size(dataset, size)
     except UserError as error:
         raise UserError(f"task {name!r}: {error}") from None
-    return TaskName(family, model[len(family) :], dataset, int(size))
+    return TaskName(family, arguments, dataset, int(size))
+
+
+def _parse_model(model: str) -> tuple[str, str]:
+    """(family, the rest) of a model's name."""
+    full = PRESETS.get(model, model)
+    family = re.match(r"[a-z]*", full).group()  # pyright: ignore[reportOptionalMemberAccess]
+    if family not in MODELS:
+        raise UserError(
+            f"model: expected one of {', '.join(MODEL_NAMES)}, got {model!r}.{nearest(model, MODEL_NAMES)}"
+        )
+    return family, full[len(family) :]
+
+
+def _check_fit(family: str, model: str, dataset: str) -> None:
+    kind = kind_of(dataset)
+    fitting = [each for each in MODELS if (each in TEXT_MODELS) == (kind == "text")]
+    if family not in fitting:
+        example = TEXT_EXAMPLE if kind == "text" else EXAMPLE
+        raise UserError(
+            f"model: expected one that reads {kind} for the data set {dataset} ({', '.join(fitting)}), "
+            f"got {model!r}. For example {example}."
+        )
+
+
+def _check_size(dataset: str, size: str) -> None:
+    what, example = (
+        ("a sequence length", TEXT_EXAMPLE) if kind_of(dataset) == "text" else ("an image size", EXAMPLE)
+    )
+    least = smallest_size(dataset)
+    if not size.isdecimal() or not least <= int(size) < 2**16:
+        raise UserError(
+            f"size: expected {what} of at least {least} at the end, got {size!r}. For example {example}."
+        )
 
 
 def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
-    """ "128x64" -> (128, 64). Raises a UserError when it is not widths joined by x."""
-    widths = arguments.split("x")
-    if not all(width.isdigit() and int(width) > 0 for width in widths):
+    """ "128x64" -> (128, 64) and "128_pow3" -> (128, 128, 128). Raises a UserError for anything else."""
+    width, power, depth = arguments.partition("_pow")
+    widths = width.split("x") * (int(depth) if depth.isdecimal() and len(depth) < 4 else 0 if power else 1)
+    if not widths or not all(each.isdecimal() and int(each) > 0 for each in widths):
         raise UserError(
             f"model {model + arguments!r}: expected {model} followed by widths joined by x, such as "
-            f"{model}64x32, got {arguments!r}. Write the widths as whole numbers of at least 1."
+            f"{model}64x32, or by a width and a depth, such as {model}64_pow3, got {arguments!r}. "
+            "Write the widths as whole numbers of at least 1."
         )
-    return tuple(int(width) for width in widths)
+    return tuple(int(each) for each in widths)
+
+
+def parse_sizes(model: str, arguments: str, such_as: str) -> tuple[int, ...]:
+    """The numbers of "_p16_h128_nl10", whose letters must be those of `such_as`, in its order.
+
+    Raises:
+      UserError: other letters, a number below 1.
+    """
+    pattern = re.sub(r"\d+", r"(\\d+)", such_as)
+    match = re.fullmatch(pattern, arguments)
+    sizes = tuple(int(group) for group in match.groups()) if match else ()
+    if not sizes or min(sizes) < 1:
+        raise UserError(
+            f"model {model + arguments!r}: expected {model} followed by sizes such as {such_as}, got {arguments!r}. "
+            f"Write {model}{such_as} with your own numbers, or take one of {', '.join(_presets(model))}."
+        )
+    return sizes
+
+
+def _presets(family: str) -> list[str]:
+    return [preset for preset, full in PRESETS.items() if full.startswith(family)]

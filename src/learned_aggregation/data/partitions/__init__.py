@@ -5,13 +5,18 @@ int [N], the natural client of each example, or None; rows a list of num_clients
 which each of the N ids occurs exactly once. It may rely on 1 <= num_clients <= N; see `partition`.
 """
 
+from __future__ import annotations
+
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, nearest
+
+if TYPE_CHECKING:  # listing names must not wait for JAX
+    from learned_aggregation.types import Split
 
 PARTITIONS = Registry(
     "partition",
@@ -58,6 +63,13 @@ def partition(
             f"got {num_clients!r}. Lower the number of clients."
         )
     return function(labels, clients, num_clients, seed, **options)
+
+
+def split_labels(split: Split) -> np.ndarray:
+    """int [N]: the labels to divide a split by; the sequences of a text have none and are all of class 0."""
+    if "label" in split.examples:
+        return split.examples["label"]
+    return np.zeros(len(next(iter(split.examples.values()))), np.int32)
 
 
 def class_counts(rows: list[np.ndarray], labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`mlp{W}x{W}...`: multilayer perceptrons."""
+"""`mlp{W}x{W}...` and `mlp{W}_pow{D}`: multilayer perceptrons."""
 
 from flax import linen as nn
 
@@ -20,5 +20,5 @@ class MLP(nn.Module):
 
 
 def mlp(arguments: str, num_classes: int) -> MLP:
-    """`mlp128x64`: hidden layers of 128 and 64."""
+    """`mlp128x64`: hidden layers of 128 and 64; `mlp128_pow6`: six of 128."""
     return MLP(parse_widths("mlp", arguments), num_classes)
