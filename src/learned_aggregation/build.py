@@ -21,7 +21,7 @@ from learned_aggregation.local_training import LocalTraining, local_training
 from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
 from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step
 from learned_aggregation.meta_test import Contest, Rates, Shared
-from learned_aggregation.parallel import everywhere, job_mesh
+from learned_aggregation.parallel import everywhere, job_mesh, put
 from learned_aggregation.tasks import make_task
 from learned_aggregation.theta_file import check_theta, load_theta
 from learned_aggregation.types import Aggregator, Dataset, FederatedData, MetaState, Task, Theta
@@ -165,7 +165,7 @@ def meta_training(config: Config) -> MetaTraining:
         local = make_local_training(config, loaded.task, rates)
         problem = inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
         estimators.append(ESTIMATORS[config.estimator](problem, episodes, config.perturbation_std))
-        datas.append(jax.device_put(_meta_train_data(config, loaded), everywhere(mesh)))
+        datas.append(put(_meta_train_data(config, loaded), everywhere(mesh)))
     optimizer = meta_optimizer(schedule)
     state = init_meta_state(theta, estimators, datas, optimizer, config.num_tasks, mesh, state_key)
     outer_step = make_outer_step(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from learned_aggregation.parallel import everywhere, map_jobs, over_jobs
+from learned_aggregation.parallel import everywhere, map_jobs, over_jobs, put
 from learned_aggregation.types import GradientEstimator, Key, MetaState, Metrics, Theta
 
 OuterStep = Callable[[MetaState, Sequence[Any]], tuple[MetaState, Metrics]]
@@ -35,8 +35,8 @@ def init_meta_state(
 
 def place(state: MetaState, mesh: Mesh) -> MetaState:
     """Puts a state on the mesh: inner problems divided over the devices, the rest on each of them."""
-    problems = jax.device_put(state.estimator_states, over_jobs(mesh))
-    rest = jax.device_put(state._replace(estimator_states=()), everywhere(mesh))
+    problems = put(state.estimator_states, over_jobs(mesh))
+    rest = put(state._replace(estimator_states=()), everywhere(mesh))
     return rest._replace(estimator_states=problems)
 
 
