@@ -1,5 +1,6 @@
 """Devices, and the map over independent jobs (inner problems, seeds, sweep points) that uses them."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -87,19 +88,26 @@ def map_jobs(job: Callable[..., Any], mesh: Mesh, chunk: int | None = None) -> C
 
     Args:
       job: (shared, per_job without its leading axis) -> pytree.
-      chunk: jobs computed at once on a device; None for all of them. Smaller needs less memory.
+      chunk: jobs computed at once on a device, lowered to a divisor of its jobs; None for all of them. Smaller
+        needs less memory.
     Returns:
       (shared, per_job [jobs, ...]) -> pytree with leading axis jobs.
     """
 
-    def on_device(shared: Any, per_job: Any) -> Any:
-        return jax.lax.map(lambda one: job(shared, one), per_job, batch_size=chunk)
+    side_by_side = jax.vmap(job, in_axes=(None, 0))
 
-    def all_at_once(shared: Any, per_job: Any) -> Any:
-        return jax.vmap(job, in_axes=(None, 0))(shared, per_job)
+    def on_device(shared: Any, per_job: Any) -> Any:
+        jobs = jax.tree.leaves(per_job)[0].shape[0]
+        size = math.gcd(jobs, chunk or jobs)
+        if size == jobs:
+            return side_by_side(shared, per_job)
+        # Not lax.map's batch_size, which refuses arrays without elements.
+        chunks = jax.tree.map(lambda leaf: leaf.reshape(jobs // size, size, *leaf.shape[1:]), per_job)
+        mapped = jax.lax.map(lambda some: side_by_side(shared, some), chunks)
+        return jax.tree.map(lambda leaf: leaf.reshape(jobs, *leaf.shape[2:]), mapped)
 
     return jax.shard_map(
-        all_at_once if chunk is None else on_device,
+        on_device,
         mesh=mesh,
         in_specs=(P(), P(JOBS)),
         out_specs=P(JOBS),
