@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.data.sampling import sample_batch, sample_cohort
+from learned_aggregation.data.sampling import integers_below, sample_batch, sample_cohort
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import Split
 
@@ -88,3 +88,21 @@ def test_sample_batch_draws_from_the_whole_split():
     assert batch["image"].shape == (1000, 2, 2, 1)
     assert np.array_equal(batch["image"][:, 0, 0, 0], batch["label"])
     assert set(batch["label"].tolist()) == set(range(COUNT))
+
+
+def test_integers_below_are_the_upper_half_of_the_product():
+    """Against Python's integers, limits above 2^16 and 2^24 included."""
+    limits = np.array([1, 2, 297, 65_535, 65_536, 65_537, 1_281_167, 2**24 + 1, 2**31 - 1], np.int32)
+    key = jax.random.key(5)
+    bits = np.asarray(jax.random.bits(key, (500, len(limits)), jnp.uint32)).astype(object)
+    expected = bits * limits.astype(object) // 2**32
+    np.testing.assert_array_equal(
+        integers_below(key, bits.shape, jnp.asarray(limits)), expected.astype(np.int64)
+    )
+
+
+def test_integers_below_are_uniform():
+    drawn = np.asarray(integers_below(jax.random.key(0), (100_000,), jnp.int32(7)))
+    counts = np.bincount(drawn, minlength=7)
+    assert len(counts) == 7
+    assert np.abs(counts / 100_000 - 1 / 7).max() < 0.005

@@ -42,9 +42,9 @@ def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> tuple[Batch,
 
     Clients that drop out have weight 0; one, drawn at random, never does.
     """
-    sample_key, drop_key, keep_key = jax.random.split(key, 3)
-    batches, weight, _ = sample_cohort(data, sample_key, *sizes[:3])
+    batches, weight, _ = sample_cohort(data, key, *sizes[:3])
     if sizes.dropout:
+        drop_key, keep_key = jax.random.split(jax.random.fold_in(key, 2))
         stays = jax.random.bernoulli(drop_key, 1.0 - sizes.dropout, weight.shape)
         stays = stays.at[jax.random.randint(keep_key, (), 0, sizes.num_grads)].set(True)
         weight = jnp.where(stays, weight, 0.0)
