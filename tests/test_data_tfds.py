@@ -13,6 +13,12 @@ from learned_aggregation.types import SPLITS
 
 tfds = pytest.importorskip("tensorflow_datasets")
 TRAIN, TEST = 50, 12
+SHAPES = {
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "food101": (40, 64, 3),
+    "imagenet2012": (90, 80, 3),
+}
 
 
 def png(image):
@@ -25,25 +31,29 @@ def png(image):
 
 def picture(name, number):
     """A random image of the set's own shape, fixed by its number."""
-    shape = (28, 28, 1) if "mnist" in name else (32, 32, 3)
+    shape = SHAPES.get(name, (32, 32, 3))
     return np.random.default_rng(number).integers(256, size=shape, dtype=np.uint8)
 
 
-def prepare(data_dir, name, version="3.0.1"):
-    """Writes a small set as `tfds build --file_format array_record` does; returns its folder."""
+def prepare(data_dir, name, version="3.0.1", test="test"):
+    """Writes a small set as `tfds build --file_format array_record` does; returns its folder.
+
+    Args:
+      test: the name of its second split.
+    """
 
     class SmallImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version(version)
 
         def _info(self):
             features = {
-                "image": tfds.features.Image(shape=picture(name, 0).shape),
+                "image": tfds.features.Image(shape=(None, None, picture(name, 0).shape[-1])),
                 "label": tfds.features.ClassLabel(num_classes=10),
             }
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples(0, TRAIN), "test": self._generate_examples(100, TEST)}
+            return {"train": self._generate_examples(0, TRAIN), test: self._generate_examples(100, TEST)}
 
         def _generate_examples(self, start, count):
             for number in range(start, start + count):
@@ -136,6 +146,37 @@ def test_the_other_sets_under_their_own_names(name, tfds_name, tmp_path):
     data = load(name, 32, tmp_path)
     assert data.splits["test"].examples["image"].shape == (12, 32, 32, 1 if name == "mnist" else 3)
     assert data.num_classes == (100 if name == "c100" else 10)
+
+
+def test_resized_imagenet_is_found_by_side_with_validation_as_test(tmp_path):
+    folder = prepare(tmp_path, "imagenet_resized", "0.1.0", "validation")
+    (tmp_path / "32x32").mkdir()
+    folder.rename(tmp_path / "32x32" / "0.1.0")
+    (tmp_path / "imagenet_resized").rmdir()
+    (tmp_path / "imagenet_resized").mkdir()
+    (tmp_path / "32x32").rename(tmp_path / "imagenet_resized" / "32x32")
+    data = load("imagenet", 32, tmp_path)
+    assert [len(data.splits[split].examples["label"]) for split in SPLITS] == [40, 5, 5, 12]
+    assert data.num_classes == 1000
+    assert np.array_equal(data.splits["test"].examples["image"][0].shape, (32, 32, 3))
+    assert load("imagenet", 20, tmp_path).splits["train"].examples["image"].shape == (40, 20, 20, 3)
+    with pytest.raises(
+        UserError, match=r"no prepared data in .*/imagenet_resized/64x64.*tfds build imagenet_resized/64x64"
+    ):
+        load("imagenet", 64, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tfds_name", "size"), [("food101", "food101", 40), ("imagenet", "imagenet2012", 80)]
+)
+def test_images_that_are_not_square_are_cropped_to_their_middle(name, tfds_name, size, tmp_path):
+    prepare(tmp_path, tfds_name, "2.0.0", "validation")
+    data = load(name, size, tmp_path)
+    images = {image.tobytes() for split in data.splits.values() for image in split.examples["image"]}
+    whole = picture(tfds_name, 0)
+    top, left = ((side - size) // 2 for side in whole.shape[:2])
+    assert whole[top : top + size, left : left + size].tobytes() in images
+    assert len(images) == TRAIN + TEST
 
 
 def test_the_newest_version_wins(tmp_path):

@@ -81,7 +81,7 @@ def _vocabulary(options: DataOptions) -> Any:
             "lm1b: expected the package seqio to read text with, got none. Install it with `pip install seqio` "
             f"(it needs TensorFlow). {instead}"
         )
-    import seqio
+    import seqio  # pyright: ignore[reportMissingImports]
 
     if options.vocabulary is None:
         return seqio.ByteVocabulary()

@@ -17,9 +17,9 @@ from learned_aggregation.types import Dataset, Split
 
 VOCABULARY = 128
 """ASCII; every other byte is read as `?`."""
-LENGTHS = {"test": 200_000, "outer_valid": 200_000, "inner_valid": 200_000, "train": 3_400_000}
+LENGTHS = {"test": 50_000, "outer_valid": 50_000, "inner_valid": 50_000, "train": 3_850_000}
 """Tokens of each split, in the order in which modules are handed out; the last module of a split may exceed it."""
-LONGEST_MODULE = 64 * 1024
+LONGEST_MODULE = 16 * 1024
 """Bytes taken from one module, so that no client has much more than the others."""
 LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "encodings", "pydoc_data", "lib2to3")
 """Folders that are not part of the library, not installed everywhere, or tables instead of text."""

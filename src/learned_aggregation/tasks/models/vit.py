@@ -1,6 +1,7 @@
 """`vit_p{patch}_h{hidden}_m{mlp}_nh{heads}_nl{layers}`: vision transformers."""
 
 import functools
+from typing import cast
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -44,9 +45,9 @@ class VisionTransformer(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             parent=None,
         )
-        x = Layers(block, self.layers, name="layers")(x)
-        x = nn.LayerNorm(name="norm")(x[:, 0])
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        x = cast(Array, Layers(block, self.layers, name="layers")(x))
+        first = nn.LayerNorm(name="norm")(x[:, 0])
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(first)
 
 
 def cut_patches(images: Array, patch: int) -> Array:
