@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learned_aggregation.data import DataOptions, lm1b, load_dataset, pytext
+from learned_aggregation.data import DataOptions, describe, lm1b, load_dataset, pytext
 from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.text import windows
 from learned_aggregation.errors import UserError
@@ -167,7 +167,7 @@ def prepare_lm1b(data_dir):
 
 
 class Bytes:
-    """What lm1b.py asks of seqio's ByteVocabulary (its real one: tests marked `extras`)."""
+    """What lm1b.py asks of seqio's ByteVocabulary (the real one: tests at the end)."""
 
     vocab_size = 259
     eos_id = 1
@@ -232,3 +232,33 @@ def test_lm1b_missing_data_or_package_or_vocabulary_says_what_to_do(tmp_path, mo
     monkeypatch.setattr(lm1b.importlib.util, "find_spec", lambda name: None if name == "seqio" else name)
     with pytest.raises(UserError, match=r"lm1b: expected the package seqio .* `pip install seqio`"):
         make_task("transformer32_lm", DataOptions(tfds_data_dir=str(tmp_path)))
+
+
+def test_lm1b_with_the_real_byte_vocabulary(tmp_path):
+    seqio = pytest.importorskip("seqio")
+    real = seqio.ByteVocabulary()
+    assert (real.vocab_size, real.eos_id) == (Bytes.vocab_size, Bytes.eos_id)
+    assert list(real.encode("naïve")) == Bytes().encode("naïve")
+    prepare_lm1b(tmp_path)
+    data = load_dataset("lm1b", 8, DataOptions(tfds_data_dir=str(tmp_path)))
+    assert "naïve but honest.|This is" in decode(data.splits["train"])
+
+
+def test_lm1b_with_a_sentencepiece_model(tmp_path):
+    seqio = pytest.importorskip("seqio")
+    import sentencepiece
+
+    corpus, model = tmp_path / "corpus.txt", tmp_path / "small.model"
+    corpus.write_text("\n".join(SENTENCES))
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    prefix = str(model.with_suffix(""))
+    sentencepiece.SentencePieceTrainer.train(input=str(corpus), model_prefix=prefix, vocab_size=36, **ids)
+    prepare_lm1b(tmp_path)
+    options = DataOptions(tfds_data_dir=str(tmp_path), vocabulary=str(model))
+    data = load_dataset("lm1b", 8, options)
+    assert data.num_classes == describe("lm1b", 8, options).num_classes == 36
+    tokens = data.splits["test"].examples["tokens"][:, :-1].reshape(-1).tolist()
+    first = seqio.SentencePieceVocabulary(str(model)).decode(tokens[: tokens.index(1)])
+    assert first in SENTENCES[:4]
+    with pytest.raises(UserError, match=r"vocabulary: expected a SentencePiece model, got '.*corpus\.txt'"):
+        describe("lm1b", 8, options._replace(vocabulary=str(corpus)))
