@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart test test-slow lint lock
+.PHONY: venv quickstart test test-slow bench lint lock
 
 venv: $(READY)
 
@@ -23,6 +23,9 @@ test: venv lint
 
 test-slow: venv
 	$(RUN) -m pytest -m slow
+
+bench: venv
+	PYTHONPATH=src $(RUN) -m benchmarks.run $(BENCH)
 
 lint: venv
 	$(RUN) -m ruff format --check src tests benchmarks

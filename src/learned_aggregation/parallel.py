@@ -26,6 +26,12 @@ def use_devices(num_devices: int | None) -> None:
     jax.config.update("jax_num_cpu_devices", num_devices or cores)
 
 
+def use_compilation_cache(directory: str | os.PathLike) -> None:
+    """Keeps compiled programs in `directory`, so that the next run of the same shapes starts at once."""
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
     """A mesh over `num_devices` devices, or over as many as there are and as divide `num_jobs`.
 

@@ -294,7 +294,10 @@ class Config:
     )
     tfds_download: bool = setting(False, switch(), DATA, "let TFDS fetch what is missing")
     cache_dir: str | None = setting(
-        None, optional(path("cache")), DATA, "where generated data is kept; None is the user's cache"
+        None,
+        optional(path("cache")),
+        DATA,
+        "where generated data and compiled programs are kept; None is the user's cache",
     )
     vocabulary: str | None = setting(
         None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
@@ -312,6 +315,9 @@ class Config:
     )
 
     num_devices: int | None = setting(None, optional(whole(1, 1)), MACHINE, "devices to use; None is all")
+    compilation_cache: bool = setting(
+        True, switch(), MACHINE, "keep compiled programs in cache_dir for the next run"
+    )
     coordinator_address: str | None = setting(
         None,
         optional(path("10.0.0.1:1234")),

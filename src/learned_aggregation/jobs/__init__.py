@@ -24,12 +24,15 @@ def run(config: Config, command: str) -> int:
       command: the command line, recorded in the run's directory.
     """
     from learned_aggregation import distributed
-    from learned_aggregation.parallel import use_devices
+    from learned_aggregation.data.cache import cache_dir
+    from learned_aggregation.parallel import use_compilation_cache, use_devices
 
     asked = None
     if config.coordinator_address is not None:
         asked = distributed.Processes(config.coordinator_address, config.num_processes, config.process_id)
     use_devices(config.num_devices)
+    if config.compilation_cache:
+        use_compilation_cache(cache_dir(config.cache_dir) / "compiled")
     distributed.start(asked)
     if config.run_type != "meta-train" and not distributed.is_alone():
         raise UserError(
