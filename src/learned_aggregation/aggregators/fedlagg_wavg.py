@@ -1,6 +1,6 @@
 """`fedlagg-wavg`."""
 
-from learned_aggregation.learned.rules import plain_family
+from learned_aggregation.learned.fast import fast_plain
 from learned_aggregation.types import Aggregator
 
 
@@ -19,4 +19,4 @@ def fedlagg_wavg(*, num_grads: int, hidden_size: int) -> Aggregator:
       Joseph et al., "Meta-learning Optimizers for Communication-Efficient Learning", TMLR 2025,
       arXiv:2312.02204.
     """
-    return plain_family("fedlagg-wavg", "mean+all", num_grads=num_grads, hidden_size=hidden_size)
+    return fast_plain("fedlagg-wavg", "mean+all", num_grads=num_grads, hidden_size=hidden_size)

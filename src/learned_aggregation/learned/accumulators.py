@@ -82,7 +82,7 @@ def init_accumulators(shape: tuple[int, ...], decays: tuple[int, int, int]) -> A
     )
 
 
-def _ema(decay: Array, old: Array, new: Array) -> Array:
+def ema(decay: Array, old: Array, new: Array) -> Array:
     decay = decay.reshape((-1,) + (1,) * new.ndim)
     return decay * old + (1.0 - decay) * new
 
@@ -105,10 +105,10 @@ def update_vectors(
     decay = jnp.clip(decays.adafactor, 0.0, 1.0)
     dims = factored_dims(g2.shape)
     if dims is None:
-        return old.row, old.col, _ema(decay, old.diag, g2), None, None
+        return old.row, old.col, ema(decay, old.diag, g2), None, None
     d1, d0 = dims
-    row = _ema(decay, old.row, jnp.mean(g2, axis=d0))
-    col = _ema(decay, old.col, jnp.mean(g2, axis=d1))
+    row = ema(decay, old.row, jnp.mean(g2, axis=d0))
+    col = ema(decay, old.col, jnp.mean(g2, axis=d1))
     reduced_d1 = d1 - 1 if d1 > d0 else d1
     row_mean = jnp.mean(row, axis=reduced_d1 + 1, keepdims=True)
     return row, col, old.diag, safe_rsqrt(row / (row_mean + 1e-9)), safe_rsqrt(col)
@@ -120,8 +120,8 @@ def update_accumulators(old: Accumulators, g: Array, decays: Decays) -> tuple[Ac
     momentum <- d m + (1-d) g;  rms <- c v + (1-c) g^2 with c = clip(d, 0, 1);  the factored statistics
     use g^2 + 1e-30.
     """
-    momentum = _ema(decays.momentum, old.momentum, g)
-    rms = _ema(jnp.clip(decays.rms, 0.0, 1.0), old.rms, g * g)
+    momentum = ema(decays.momentum, old.momentum, g)
+    rms = ema(jnp.clip(decays.rms, 0.0, 1.0), old.rms, g * g)
     row, col, diag, row_factor, col_factor = update_vectors(old, g * g + 1e-30, decays)
     dims = factored_dims(g.shape)
     if dims is None:

@@ -73,10 +73,10 @@ def as_tensor(leaf: Array) -> Array:
     return leaf.reshape(1) if leaf.ndim == 0 else leaf
 
 
-def leaf_inputs(update: ClientUpdate, params: Params) -> list[tuple[Array, Array, Array]]:
+def leaf_inputs(delta: Params, weight: Array, params: Params) -> list[tuple[Array, Array, Array]]:
     """(param [*S], mean delta [*S], deltas [K, *S]) for each leaf, scalars as shape [1]."""
-    mean = jax.tree.leaves(weighted_mean(update.delta, update.weight))
-    leaves = zip(jax.tree.leaves(params), mean, jax.tree.leaves(update.delta), strict=True)
+    mean = jax.tree.leaves(weighted_mean(delta, weight))
+    leaves = zip(jax.tree.leaves(params), mean, jax.tree.leaves(delta), strict=True)
     return [(as_tensor(p), as_tensor(g), d.reshape(d.shape[0], *as_tensor(p).shape)) for p, g, d in leaves]
 
 
@@ -103,7 +103,7 @@ def plain_family(name: str, inputs: str, *, num_grads: int, hidden_size: int) ->
         check_cohort(name, inputs, num_grads, client_update)
         step = step_features(agg_state.round)
         steps = []
-        for param, mean, deltas in leaf_inputs(client_update, params):
+        for param, mean, deltas in leaf_inputs(client_update.delta, client_update.weight, params):
             raw = jnp.concatenate([delta_features(inputs, mean, deltas), param[None]])
             steps.append(network_step(theta["nn"], normalise(raw), step))
         return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1)
@@ -151,7 +151,9 @@ def adafac_family(name: str, inputs: str, *, num_grads: int, hidden_size: int) -
         decays, step = decays_of(theta), step_features(agg_state.round)
         accumulators, steps = [], []
         for old, (param, mean, deltas) in zip(
-            agg_state.accumulators, leaf_inputs(client_update, params), strict=True
+            agg_state.accumulators,
+            leaf_inputs(client_update.delta, client_update.weight, params),
+            strict=True,
         ):
             if not param.size:
                 accumulators.append(old)
