@@ -7,7 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "learned_aggregation"
 MODULES = {
-    ".".join(("learned_aggregation", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    ".".join(("learned_aggregation", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
     for path in PACKAGE.rglob("*.py")
 }
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_aggregation.learned import fast, rules
-from learned_aggregation.learned.fast_blocks import _loops, outer_product, outer_sum, view_of, view_without
+from learned_aggregation.learned.fast_blocks import loops, outer_product, outer_sum, view_of, view_without
 
 K = 3
 SIZES = {"num_grads": K, "hidden_size": 4}
@@ -86,9 +86,9 @@ def test_blocks_cover_every_parameter_once(shape, limit):
     """In few loops, within the limit, and as boxes that are contiguous."""
     view = view_of(shape)
     places = np.arange(np.prod(view)).reshape(view)
-    seen, loops = [], list(_loops(view, limit))
-    assert len(loops) <= 2
-    for starts, box in loops:
+    seen, found = [], list(loops(view, limit))
+    assert len(found) <= 2
+    for starts, box in found:
         assert np.prod(box) <= limit
         for start in starts:
             seen.append(places[tuple(slice(i, i + n) for i, n in zip(start, box, strict=True))].ravel())

@@ -31,14 +31,18 @@ def shared(digits):
 
 def slowmo(task):
     def make_rule(rates):
-        return get_aggregator("fedavg-slowmo", **rates), local_training(task, sgd(rates["local_learning_rate"]))
+        return get_aggregator("fedavg-slowmo", **rates), local_training(
+            task, sgd(rates["local_learning_rate"])
+        )
 
     return make_rule
 
 
 def run(digits, shared, rates, seeds, rounds=7, every=3, chunk=None):
     contest = Contest(digits[0], RoundSizes(2, 2, 8), slowmo(digits[0]))
-    return Program(contest, Budget(rounds, every, chunk), job_mesh(1, 1)).run(shared, rates, np.asarray(seeds))
+    return Program(contest, Budget(rounds, every, chunk), job_mesh(1, 1)).run(
+        shared, rates, np.asarray(seeds)
+    )
 
 
 RATES = {
@@ -86,7 +90,9 @@ def test_evaluation_is_the_mean_over_the_whole_split(digits, chunk):
 
 def test_dropped_clients_have_no_weight_and_one_always_stays(shared):
     sizes = RoundSizes(4, 1, 2, dropout=0.9)
-    weights = jax.vmap(lambda k: draw_round(shared.train, k, sizes)[1])(jax.random.split(jax.random.key(0), 500))
+    weights = jax.vmap(lambda k: draw_round(shared.train, k, sizes)[1])(
+        jax.random.split(jax.random.key(0), 500)
+    )
     taking_part = np.asarray(weights > 0).sum(axis=1)
     assert taking_part.min() == 1
     assert np.mean(taking_part) == pytest.approx(4 * (1 - 0.9 * 0.75), rel=0.1)

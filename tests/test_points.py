@@ -46,7 +46,9 @@ def test_random_points_follow_their_distributions():
     assert set(column["seed"]) == {3}
 
 
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=8), st.booleans())
+@given(
+    st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=8), st.booleans()
+)
 def test_the_winner_is_finite_where_any_is(scores, minimize):
     best = scores[winner(scores, minimize)]
     finite = [s for s in scores if np.isfinite(s)]

@@ -1,5 +1,6 @@
 """Devices, and the map over independent jobs (inner problems, seeds, sweep points) that uses them."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -20,10 +21,13 @@ JOBS = "jobs"
 def use_devices(num_devices: int | None) -> None:
     """Makes JAX's CPU backend offer one host device a core (or `num_devices`).
 
-    Call before the first computation. Intra-op threads hardly help at these sizes; host devices do.
+    Call before the first computation; later it changes nothing. Intra-op threads hardly help at these sizes;
+    host devices do.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", num_devices or cores)
+    # Once JAX runs, its devices are what they are; `job_mesh` says so if they are too few.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", num_devices or cores)
 
 
 def use_compilation_cache(directory: str | os.PathLike) -> None:

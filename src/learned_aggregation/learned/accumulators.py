@@ -124,7 +124,7 @@ def update_accumulators(old: Accumulators, g: Array, decays: Decays) -> tuple[Ac
     rms = ema(jnp.clip(decays.rms, 0.0, 1.0), old.rms, g * g)
     row, col, diag, row_factor, col_factor = update_vectors(old, g * g + 1e-30, decays)
     dims = factored_dims(g.shape)
-    if dims is None:
+    if dims is None or row_factor is None or col_factor is None:
         factored = Factored(g * safe_rsqrt(diag + 1e-9), None, None)
     else:
         d1, d0 = dims

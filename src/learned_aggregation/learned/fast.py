@@ -98,13 +98,14 @@ def given_rows(tensor: Tensor) -> list[Array]:
 
 def derived_rows(tensor: Tensor) -> list[Array]:
     """The dense rows that are computed when they are needed."""
-    if tensor.momentum is None:
+    if tensor.momentum is None or tensor.rms is None or tensor.mean is None:
         return []
     inverse = lax.rsqrt(tensor.rms + 1e-6)
     of_rms = [tensor.momentum * inverse, inverse]
-    if tensor.diag is None:
+    if tensor.factor_p is not None and tensor.factor_q is not None:
         factor = outer_product(tensor.factor_p, tensor.factor_q)
         return [*of_rms, tensor.mean * factor, tensor.momentum * factor]
+    assert tensor.diag is not None
     return [
         *of_rms,
         tensor.mean * safe_rsqrt(tensor.diag + 1e-9),
@@ -116,7 +117,7 @@ def derived_rows(tensor: Tensor) -> list[Array]:
 def at_block(tensor: Tensor, block: Block) -> Tensor:
     """The block's part of a tensor."""
 
-    def part(name: str, x: Array | None) -> Array | None:
+    def part(name: str, x: Array | None) -> Any:
         if x is None:
             return None
         if name in ("factor_p", "factor_q"):
@@ -147,7 +148,7 @@ def network_steps(net: Network, tensor: Tensor, view: View, limit: int | None) -
         part = at_block(tensor, block)
         rows = jnp.concatenate(given_rows(part) + derived_rows(part))
         hidden = net.dense.T @ rows + net.bias[:, None]
-        if net.along_p is not None:
+        if net.along_p is not None and net.along_q is not None:
             hidden = hidden + outer_sum(cut(net.along_p, block), cut(net.along_q, block))
         hidden = jax.nn.relu(hidden)
         hidden = jax.nn.relu(net.weights["w1"].T @ hidden + net.weights["b1"][:, None])
@@ -205,10 +206,10 @@ def adafac_tensor(
         weights["w0"], places
     )
     dims = factored_dims(shape)
-    if dims is None:
+    sides: tuple[Array | None, Array | None] = (None, None)
+    if dims is None or row_factor is None or col_factor is None:
         tensor = tensor._replace(diag=diag)
         dense = jnp.concatenate([given, w_row + w_col, derived, by_factor, w_inverse_row + w_inverse_col])
-        sides = None, None
     else:
         d1, d0 = dims
         dense = jnp.concatenate([given, derived, by_factor])

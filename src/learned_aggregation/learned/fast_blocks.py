@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,9 +37,9 @@ def view_of(shape: tuple[int, ...]) -> View:
 
 def view_without(shape: tuple[int, ...], axis: int) -> View:
     """The view of a statistic averaged over `axis`, one of the factored dimensions: 1 in its place."""
-    view = list(view_of(shape))
-    view[1 if axis == min(factored_dims(shape)) else 3] = 1
-    return tuple(view)
+    dims = factored_dims(shape)
+    a, p, b, q, c = view_of(shape)
+    return (a, 1, b, q, c) if dims and axis == min(dims) else (a, p, b, 1, c)
 
 
 def walk(view: View, limit: int | None, body: Callable[[Any, Block], Any], carry: Any) -> Any:
@@ -48,7 +48,7 @@ def walk(view: View, limit: int | None, body: Callable[[Any, Block], Any], carry
     A block is a run along one dimension, whole in those after it and single in those before: the longest of
     at most `limit` parameters. Equal blocks are one loop; the shorter rests of the runs are a second one.
     """
-    for starts, shape in _loops(view, limit):
+    for starts, shape in loops(view, limit):
         offsets = starts @ np.array([math.prod(view[d + 1 :]) for d in range(5)])
 
         def step(carry, place, shape=shape):
@@ -64,7 +64,7 @@ def walk(view: View, limit: int | None, body: Callable[[Any, Block], Any], carry
     return carry
 
 
-def _loops(view: View, limit: int | None) -> Iterator[tuple[np.ndarray, View]]:
+def loops(view: View, limit: int | None) -> Iterator[tuple[np.ndarray, View]]:
     """(where the blocks start [blocks, 5], their shape) of each loop."""
     if limit is None or math.prod(view) <= limit:
         yield np.zeros((1, 5), int), view
@@ -78,7 +78,7 @@ def _loops(view: View, limit: int | None) -> Iterator[tuple[np.ndarray, View]]:
             starts = np.zeros((len(grid), 5), int)
             starts[:, : axis + 1] = grid
             starts[:, axis] = first + run * starts[:, axis]
-            yield starts, (*(1,) * axis, run, *view[axis + 1 :])
+            yield starts, cast(View, (*(1,) * axis, run, *view[axis + 1 :]))
 
 
 def _run_length(size: int, longest: int) -> int:

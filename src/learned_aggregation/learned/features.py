@@ -50,7 +50,7 @@ def adafac_features(delta_inputs: Array, param: Array, new: Accumulators, factor
         factored.fac_g,
     ]
     dims = factored_dims(param.shape)
-    if dims is None:
+    if dims is None or factored.row_factor is None or factored.col_factor is None:
         inverse = lax.rsqrt(new.diag + 1e-8)
         statistics = [new.diag, new.diag, inverse, inverse, new.momentum * (new.diag + 1e-6) ** -0.5]
     else:
