@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart test test-slow bench lint lock
+.PHONY: venv quickstart report-demo test test-slow bench lint lock
 
 venv: $(READY)
 
@@ -17,6 +17,9 @@ $(READY): requirements.lock setup.py
 quickstart: venv
 	$(RUN) src/main.py --config config/meta_train/digits_quickstart.py --auto_resume
 	$(RUN) src/main.py --config config/meta_test/digits_quickstart.py
+
+report-demo: venv
+	$(RUN) src/main.py --config config/meta_test/report_demo.py
 
 test: venv lint
 	$(RUN) -m pytest -n 2 --dist loadfile

@@ -169,10 +169,11 @@ entrants = [
 """
 
 
-def test_meta_train_then_compare(here):
+def test_meta_train_then_compare(here, capsys):
     assert run(f"--optimizer fedlagg --name tiny {META} {TINY}".replace("--num_runs 2", "")) == 0
     (here / "compare.py").write_text(COMPARE)
     assert run(f"--config compare.py --run_dir out {TINY}") == 0
+    assert "Speed-up" in capsys.readouterr().out
     table = rows(here / "out/table.csv")
     assert [row["entrant"] for row in table] == ["FedAvg", "learned", "untrained"]
     assert json.loads(table[0]["tuned"])["local_learning_rate"] in (0.1, 0.5)

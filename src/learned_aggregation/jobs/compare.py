@@ -19,7 +19,7 @@ from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points,
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, grid, last_values, on_edge, winner
 from learned_aggregation.report.html import write_report
-from learned_aggregation.report.tables import print_rounds_table
+from learned_aggregation.report.tables import print_comparison, print_rounds_table
 from learned_aggregation.rounds_file import Record, write_rounds
 from learned_aggregation.run_directory import RunDirectory, unused
 from learned_aggregation.types import Theta
@@ -73,6 +73,7 @@ def run(config: Config, command: str) -> int:
     _write_table(path / "table.csv", rows)
     directory.finish(notes=notes, table_note=_table_note(config))
     print_rounds_table(path)
+    print_comparison(path)
     say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
     return 0
 

@@ -13,6 +13,7 @@ last. A tensor of more than BLOCK parameters is walked in blocks that stay in th
 mean squares, once for the network. Source of the mathematics: see `features` and `accumulators`.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -193,10 +194,10 @@ def adafac_tensor(
     delta_inputs: Float[Array, "D ..."],
     limit: int | None,
 ) -> tuple[Array, Accumulators]:
-    """One tensor's step and accumulators in the -adafac family."""
+    """One tensor's step and accumulators (`flattened`) in the -adafac family."""
     shape, d, g = param.shape, delta_inputs.shape[0], mean.reshape(-1)
-    momentum = ema(decays.momentum, old.momentum.reshape(-1, g.size), g)
-    rms = ema(jnp.clip(decays.rms, 0.0, 1.0), old.rms.reshape(-1, g.size), g * g)
+    momentum = ema(decays.momentum, old.momentum, g)
+    rms = ema(jnp.clip(decays.rms, 0.0, 1.0), old.rms, g * g)
     row, col, diag, row_factor, col_factor = update_vectors(old, mean * mean + 1e-30, decays)
     tensor = Tensor(delta_inputs.reshape(d, -1), param.reshape(1, -1), g[None], momentum, rms)
 
@@ -216,13 +217,20 @@ def adafac_tensor(
         without_d0, without_d1 = view_without(shape, d0), view_without(shape, d1)
         of_row = side(jnp.concatenate([w_row, w_inverse_row]), row.reshape(-1, *without_d0))
         of_col = side(jnp.concatenate([w_col, w_inverse_col]), col.reshape(-1, *without_d1))
-        factors = row_factor.reshape(-1, *without_d0), col_factor.reshape(-1, *without_d1)
-        sides = of_row, of_col
-        if d0 < d1:
-            factors, sides = factors[::-1], sides[::-1]
-        tensor = tensor._replace(factor_p=factors[0], factor_q=factors[1])
-    new = Accumulators(momentum.reshape(-1, *shape), rms.reshape(-1, *shape), row, col, diag)
+        row_factor = row_factor.reshape(-1, *without_d0)
+        col_factor = col_factor.reshape(-1, *without_d1)
+        row_is_along_p = d1 < d0
+        sides = (of_row, of_col) if row_is_along_p else (of_col, of_row)
+        along_p, along_q = (row_factor, col_factor) if row_is_along_p else (col_factor, row_factor)
+        tensor = tensor._replace(factor_p=along_p, factor_q=along_q)
+    new = Accumulators(momentum, rms, row, col, diag)
     return tensor_step(weights, tensor, dense, step, sides, shape, limit), new
+
+
+def flattened(old: Accumulators) -> Accumulators:
+    """With momentum [Dm, N] and rms [Dr, N]: reshaping inside a loop over rounds would copy them every round."""
+    n = math.prod(old.rms.shape[1:])
+    return old._replace(momentum=old.momentum.reshape(-1, n), rms=old.rms.reshape(-1, n))
 
 
 def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,7 +251,7 @@ def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def fast_adafac(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> Aggregator:
-    """`rules.adafac_family`, fast; the same theta and state.
+    """`rules.adafac_family`, fast; the same theta, the same state but that momentum and rms are flat.
 
     Args:
       inputs: "mean" or "all".
@@ -266,11 +274,15 @@ def fast_adafac(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> 
             steps.append(moved)
         return steps_to_tree(params, steps), LearnedState(tuple(accumulators), agg_state.round + 1)
 
+    def init(theta: Theta, params: Params) -> LearnedState:
+        state = oracle.init(theta, params)
+        return state._replace(accumulators=tuple(map(flattened, state.accumulators)))
+
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
         check_cohort(name, inputs, num_grads, client_update)
         return steps_and_state(theta, client_update.delta, client_update.weight, agg_state, params)
 
-    return Aggregator(oracle.init_theta, oracle.init, update)
+    return Aggregator(oracle.init_theta, init, update)
 
 
 def fast_plain(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> Aggregator:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned_aggregation.report.files import Csv, numbers, read_csv
+from learned_aggregation.report.files import Csv, numbers, read_csv, read_json
 from learned_aggregation.report.statistics import (
     Curve,
     Estimate,
@@ -313,6 +313,31 @@ def print_rounds_table(run_dir: str | Path, console=None) -> None:
         ]
         metrics = metrics if len(metrics) > 1 else unique(item.metric for item in members)
         console.print(rich_table(rounds_table(members, task, metrics, standard_error, "standard error")))
+
+
+SHOWN = ("entrant", "rounds_to_100", "speedup_100", "test_loss", "test_accuracy", "tuned")
+"""What of a comparison a terminal has room for; table.csv and the report have all of it."""
+
+
+def print_comparison(run_dir: str | Path, console=None) -> None:
+    """Prints the heart of table.csv: rounds to tuned FedAvg's last loss, speed-up, final loss and accuracy.
+
+    Args:
+      run_dir: a directory with table.csv.
+      console: a rich Console; standard output by default.
+    """
+    from rich.console import Console
+
+    found = read_csv(Path(run_dir) / "table.csv")
+    if found is None:
+        return
+    wanted = {
+        name: cells
+        for name, cells in found.columns.items()
+        if name in (*SHOWN, "task") or (is_spread(name, found) and name.rpartition("_")[0] in SHOWN)
+    }
+    note = str(read_json(Path(run_dir) / "run.json").get("table_note", ""))
+    (console or Console()).print(rich_table(comparison_table(Csv(wanted, found.skipped), note)))
 
 
 def rich_table(table: Table):
