@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from benchmarks.timing import interleaved, row
+from benchmarks.timing import interleaved, matrix_peak, row
 from learned_aggregation import ClientUpdate, get_aggregator
 from learned_aggregation.learned.rules import adafac_family
 
@@ -19,8 +18,9 @@ WIDTHS = {
     "10m": (784, 2800, 2700, 10),
 }
 """MLPs of 118,282, 1,001,738 and 9,787,710 parameters."""
-CLIENTS = 8
-HIDDEN = 32
+ROUNDS = {"100k": 20, "1m": 4, "10m": 2}
+"""Updates in one timed call: a loop with the state as carry, as in training."""
+SIZES = {"num_grads": 8, "hidden_size": 32}
 
 
 def mlp_params(widths: tuple[int, ...]) -> dict[str, jax.Array]:
@@ -32,62 +32,72 @@ def mlp_params(widths: tuple[int, ...]) -> dict[str, jax.Array]:
     }
 
 
-class Updates:
-    """A jitted update that donates its state and is called again and again on the same deltas."""
+class Rounds:
+    """A compiled loop of updates (inputs, state, params) -> (step, state); state and params are donated."""
 
-    def __init__(self, update: Callable[..., Any], state: Any, *arguments: Any):
-        self.state, self.arguments = jax.tree.map(jnp.copy, state), arguments
-        self.compiled = jax.jit(update, donate_argnums=0).lower(self.state, *arguments).compile()
+    def __init__(self, update: Callable[..., Any], rounds: int, inputs: Any, state: Any, params: Any):
+        def run(carry, inputs):
+            def body(carry, index):
+                state, params = carry
+                # What depends on the inputs alone would otherwise be computed once, ahead of the loop.
+                fresh, _ = jax.lax.optimization_barrier((inputs, index))
+                step, state = update(fresh, state, params)
+                return (state, jax.tree.map(jnp.add, params, step)), None
+
+            return jax.lax.scan(body, carry, jnp.arange(rounds))[0]
+
+        self.inputs, self.carry = inputs, jax.tree.map(jnp.copy, (state, params))
+        self.compiled = jax.jit(run, donate_argnums=0).lower(self.carry, inputs).compile()
 
     def __call__(self) -> None:
-        step, self.state = self.compiled(self.state, *self.arguments)
-        jax.block_until_ready(step)
+        self.carry = jax.block_until_ready(self.compiled(self.carry, self.inputs))
 
-    def temporary_bytes(self) -> int:
-        return self.compiled.memory_analysis().temp_size_in_bytes
+
+def temporary_mb(update: Callable[..., Any], *arguments: Any) -> float:
+    """Of one update outside a loop."""
+    return jax.jit(update).lower(*arguments).compile().memory_analysis().temp_size_in_bytes / 1e6
 
 
 def measure(name: str, repeats: int) -> list[dict[str, Any]]:
-    """One row, `aggregator/{size}`: one update of fedlagg-adafac at K = 8, hidden 32, one device.
+    """`aggregator/{100k, 1m, 10m}`: fedlagg-adafac at K = 8, hidden 32, on one device.
 
-    With ns_per_param, temp_mb, and those of the plain version and of optax.adam.
+    Returns:
+      the row, with ns_per_param, temp_mb, gflops (of the network, 2 (23 + 32 + 2) 32 a parameter), peak_gflops,
+      and plain_ns_per_param, plain_temp_mb, adam_ns_per_param; medians.
     """
-    params = mlp_params(WIDTHS[name.removeprefix("aggregator/")])
+    size = name.split("/")[-1]
+    params, rounds = mlp_params(WIDTHS[size]), ROUNDS[size]
     count = sum(leaf.size for leaf in params.values())
-    delta = jax.tree.map(lambda w: 0.01 * jax.random.normal(jax.random.key(1), (CLIENTS, *w.shape)), params)
-    sizes = {"num_grads": CLIENTS, "hidden_size": HIDDEN}
-    fast, plain = get_aggregator("fedlagg-adafac", **sizes), adafac_family("plain", "all", **sizes)
-    theta = fast.init_theta(jax.random.key(0))
-    adam = optax.adam(1e-3)
+    delta = jax.tree.map(lambda w: 0.01 * jax.random.normal(jax.random.key(1), (8, *w.shape)), params)
+    fast, plain = get_aggregator("fedlagg-adafac", **SIZES), adafac_family("plain", "all", **SIZES)
+    theta, adam = fast.init_theta(jax.random.key(0)), optax.adam(1e-3)
 
     def learned(aggregator):
-        def update(state, theta, delta, params):
-            cohort = ClientUpdate(delta, (), jnp.zeros(CLIENTS), jnp.ones(CLIENTS))
+        def update(inputs, state, params):
+            theta, delta = inputs
+            cohort = ClientUpdate(delta, (), jnp.zeros(8), jnp.ones(8))
             return aggregator.update(theta, cohort, state, params)
 
-        return Updates(update, aggregator.init(theta, params), theta, delta, params)
+        return update, (theta, delta), aggregator.init(theta, params)
 
-    calls = {
+    contenders = {
         "fast": learned(fast),
         "plain": learned(plain),
-        "adam": Updates(
-            lambda state, gradient: adam.update(gradient, state),
-            adam.init(params),
-            jax.tree.map(lambda d: d[0], delta),
-        ),
+        "adam": (adam.update, jax.tree.map(lambda d: d[0], delta), adam.init(params)),
     }
-    seconds = interleaved(calls, repeats)
-    per_parameter = {rule: float(np.median(times)) / count * 1e9 for rule, times in seconds.items()}
-    return [
-        row(
-            name,
-            seconds["fast"],
-            devices=1,
-            parameters=count,
-            ns_per_param=per_parameter["fast"],
-            plain_ns_per_param=per_parameter["plain"],
-            adam_ns_per_param=per_parameter["adam"],
-            temp_mb=calls["fast"].temporary_bytes() / 1e6,
-            plain_temp_mb=calls["plain"].temporary_bytes() / 1e6,
-        )
-    ]
+    seconds = interleaved(
+        {
+            kind: Rounds(update, rounds, inputs, state, params)
+            for kind, (update, inputs, state) in contenders.items()
+        },
+        repeats,
+    )
+    result = row(name, [s / rounds for s in seconds["fast"]], devices=1, parameters=count)
+    for kind, (update, inputs, state) in contenders.items():
+        prefix = "" if kind == "fast" else f"{kind}_"
+        median = sorted(seconds[kind])[len(seconds[kind]) // 2] / rounds
+        result[f"{prefix}ns_per_param"] = median / count * 1e9
+        result[f"{prefix}temp_mb"] = temporary_mb(update, inputs, state, params)
+    result["gflops"] = 2 * (23 + 32 + 2) * 32 / result["ns_per_param"]
+    result["peak_gflops"] = matrix_peak() / 1e9
+    return [result]

@@ -230,7 +230,9 @@ def adafac_tensor(
 def flattened(old: Accumulators) -> Accumulators:
     """With momentum [Dm, N] and rms [Dr, N]: reshaping inside a loop over rounds would copy them every round."""
     n = math.prod(old.rms.shape[1:])
-    return old._replace(momentum=old.momentum.reshape(-1, n), rms=old.rms.reshape(-1, n))
+    return old._replace(
+        momentum=old.momentum.reshape(len(old.momentum), n), rms=old.rms.reshape(len(old.rms), n)
+    )
 
 
 def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
