@@ -1,7 +1,7 @@
-# FedYogi. An MLP 784-128-128-10 on glyphs.
+# FedYogi. An MLP 196-64-10 on glyphs of 14x14 pixels.
 # Source: Reddi et al. 2021, arXiv:2003.00295, Algorithm 2.
 # Run:    python src/main.py --config config/meta_test/fedyogi_glyphs.py
-# Expect: 200 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
+# Expect: 100 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
 #         tuned: see config/sweeps. Needs nothing: the images are drawn once and cached; minutes on 2 cores.
 _base_ = "../_base_/meta_test_glyphs.py"
 optimizer = "fedyogi"

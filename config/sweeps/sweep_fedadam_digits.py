@@ -11,7 +11,7 @@ sweep_config = dict(
     method="grid",
     metric=dict(name="outer_valid_loss", goal="minimize"),
     parameters=dict(
-        local_learning_rate=dict(values=[0.1, 0.3, 0.5, 1.0]),
+        local_learning_rate=dict(values=[0.3, 0.5, 1.0, 1.4, 2.0]),
         learning_rate=dict(values=[0.003, 0.01, 0.03, 0.1, 0.3]),
     ),
 )

@@ -3,7 +3,7 @@
 # Run:    python src/main.py --config config/sweeps/sweep_fedavg_glyphs.py
 #         or on another task: --config config/meta_test/FILE --run_type sweep --sweep_config config/sweeps/sweep_fedavg_glyphs.py
 # Expect: sweep.csv, best.py (the winner on outer_valid) and report.html in runs/; stopped, it resumes.
-#         Needs nothing; tens of minutes on 2 cores.
+#         Needs nothing; a few minutes on 2 cores.
 _base_ = "../meta_test/fedavg_glyphs.py"
 run_type = "sweep"
 num_runs = 3

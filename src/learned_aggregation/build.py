@@ -148,7 +148,7 @@ def meta_training(config: Config) -> MetaTraining:
     rates = rates_of(config)
     aggregator = make_aggregator(config, rates)
     theta_key, state_key = jax.random.split(jax.random.key(config.seed))
-    theta = aggregator.init_theta(theta_key)
+    theta = jax.jit(aggregator.init_theta)(theta_key)
     if not jax.tree.leaves(theta):
         raise UserError(
             f"optimizer: expected a learned aggregator to meta-train, got {config.optimizer!r}. "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from learned_aggregation.parallel import everywhere, map_jobs, over_jobs, put
+from learned_aggregation.parallel import compiler_options, everywhere, map_jobs, over_jobs, put
 from learned_aggregation.types import GradientEstimator, Key, MetaState, Metrics, Theta
 
 OuterStep = Callable[[MetaState, Sequence[Any]], tuple[MetaState, Metrics]]
@@ -28,7 +28,8 @@ def init_meta_state(
     states = []
     for estimator, data, task_key in zip(estimators, datas, task_keys, strict=True):
         start = map_jobs(lambda shared, k, e=estimator: e.init(shared[0], shared[1], k), mesh)
-        states.append(jax.jit(start)((theta, data), jax.random.split(task_key, num_tasks)))
+        start = jax.jit(start, compiler_options=compiler_options())
+        states.append(start((theta, data), jax.random.split(task_key, num_tasks)))
     state = MetaState(theta, optimizer.init(theta), tuple(states), run_key, jnp.int32(0))
     return place(state, mesh)
 
@@ -93,4 +94,4 @@ def make_outer_step(
         }
         return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics
 
-    return jax.jit(outer_step, donate_argnums=0)
+    return jax.jit(outer_step, donate_argnums=0, compiler_options=compiler_options())

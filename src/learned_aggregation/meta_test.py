@@ -13,7 +13,7 @@ from learned_aggregation.evaluation import evaluate_split
 from learned_aggregation.federated import ServerState, federated_round, init_server
 from learned_aggregation.inner_problem import RoundSizes, draw_round
 from learned_aggregation.local_training import LocalTraining
-from learned_aggregation.parallel import map_jobs
+from learned_aggregation.parallel import compiler_options, map_jobs
 from learned_aggregation.types import Aggregator, Batch, FederatedData, Key, Task, Theta
 
 Rates = Mapping[str, Any]
@@ -69,7 +69,8 @@ class Program:
 
     def __init__(self, contest: Contest, budget: Budget, mesh: Mesh):
         self._contest, self._budget, self._mesh = contest, budget, mesh
-        self._start = jax.jit(map_jobs(lambda s, job: _start(contest, s, *job), mesh, budget.chunk))
+        start = map_jobs(lambda s, job: _start(contest, s, *job), mesh, budget.chunk)
+        self._start = jax.jit(start, compiler_options=compiler_options())
         self._segments: dict[int, Callable[..., Any]] = {}
 
     def run(
@@ -141,7 +142,7 @@ def _segment(contest: Contest, length: int, mesh: Mesh, chunk: int | None) -> Ca
     def program(shared, rates, keys, done, state):
         return mapped(shared, (rates, keys, done, state))
 
-    return jax.jit(program, donate_argnums=4)
+    return jax.jit(program, donate_argnums=4, compiler_options=compiler_options())
 
 
 def _evaluate(task: Task, shared: Shared, state: ServerState) -> dict[str, Array]:

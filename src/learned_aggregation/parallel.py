@@ -36,6 +36,11 @@ def use_compilation_cache(directory: str | os.PathLike) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def compiler_options() -> dict[str, int]:
+    """For `jax.jit`. On a CPU, LLVM's first level compiles the outer step in 3.6 s instead of 5.9; it runs as fast."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
 def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
     """A mesh over `num_devices` devices, or over as many as there are and as divide `num_jobs`.
 
