@@ -293,7 +293,7 @@ def test_a_sweep_file_on_top_of_a_config_of_meta_test(monkeypatch):
     base = ["--config", "config/meta_test/fedavg-slowmo_glyphs.py"]
     sweep_file = "config/sweeps/sweep_slowmo_digits_44.py"
     config = load_config([*base, "--run_type", "sweep", "--sweep_config", sweep_file])
-    assert config.task == "mlp128x128_glyphs_28"
+    assert config.task == "mlp64_glyphs_14"
     grid = config.sweep_config["parameters"]
     assert len(grid["local_learning_rate"]["values"]) * len(grid["slowmo_learning_rate"]["values"]) == 44
     assert "Add --run_type sweep" in refusal([*base, "--sweep_config", sweep_file])

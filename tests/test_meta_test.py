@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from learned_aggregation.aggregators import get_aggregator
+from learned_aggregation.aggregators.fedavg import fedavg
+from learned_aggregation.clients.adamw import adamw
 from learned_aggregation.clients.sgd import sgd
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.evaluation import chunked, evaluate_split
+from learned_aggregation.federated import federated_round, init_server
 from learned_aggregation.inner_problem import RoundSizes, draw_round
 from learned_aggregation.local_training import local_training
 from learned_aggregation.meta_test import Budget, Contest, Program, Shared
@@ -98,3 +101,26 @@ def test_dropped_clients_have_no_weight_and_one_always_stays(shared):
     assert np.mean(taking_part) == pytest.approx(4 * (1 - 0.9 * 0.75), rel=0.1)
     full = draw_round(shared.train, jax.random.key(0), RoundSizes(4, 1, 2))[1]
     assert np.all(full > 0)
+
+
+@pytest.mark.parametrize(("keep", "equal"), [(True, True), (False, False)])
+def test_clients_that_keep_their_optimizer_s_state_go_on_where_they_were(digits, keep, equal):
+    """With one client and FedAvg, two rounds of two local AdamW steps are one round of four, if the state is kept."""
+    task, dataset = digits
+    local = local_training(task, adamw(1e-2), keep_state=keep)
+    params, model_state = task.init(jax.random.key(0))
+    examples = {name: jnp.asarray(x[:16]) for name, x in dataset.splits["train"].examples.items()}
+
+    def train(steps_of_rounds):
+        server, start = init_server((), fedavg(), local, params, model_state, 1), 0
+        for steps in steps_of_rounds:
+            batches = {
+                n: x[start : start + 4 * steps].reshape(1, steps, 4, *x.shape[1:])
+                for n, x in examples.items()
+            }
+            server, _ = federated_round((), fedavg(), local, server, batches, jnp.ones(1), jax.random.key(1))
+            start += 4 * steps
+        return server.params["Dense_1"]["kernel"]
+
+    difference = np.abs(train([2, 2]) - train([4])).max()
+    assert (difference < 1e-6) == equal

@@ -115,7 +115,8 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
 def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
     if config.optimizer in DATA_PARALLEL:
         return local_training(task, LOCAL_OPTIMIZERS["sgd"](1.0))
-    return local_training(task, LOCAL_OPTIMIZERS[config.local_optimizer](rates["local_learning_rate"]))
+    optimizer = LOCAL_OPTIMIZERS[config.local_optimizer](rates["local_learning_rate"])
+    return local_training(task, optimizer, keep_state=config.keep_local_state)
 
 
 def theta_settings(config: Config) -> dict[str, Any]:

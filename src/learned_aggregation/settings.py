@@ -222,6 +222,12 @@ class Config:
 
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(_local_optimizers), INNER, "the clients' optimizer")
+    keep_local_state: bool = setting(
+        False,
+        switch(),
+        INNER,
+        "clients keep their optimizer's state over rounds, as DiLoCo's do; all must take part",
+    )
     local_batch_size: int = setting(128, whole(1, 128), INNER, "B, examples of a local step")
     num_grads: int = setting(8, whole(1, 8), INNER, "K, clients of a round")
     num_local_steps: int = setting(4, whole(1, 4), INNER, "H, local steps of a round")
@@ -388,6 +394,14 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
     if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
         expected = f"at least num_grads, {values['num_grads']}"
         refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
+    sampled = values["num_clients"] not in (None, values["num_grads"])
+    if values["keep_local_state"] and (
+        sampled or (values["partition"] == "natural" and not values["num_clients"])
+    ):
+        expected = f"num_clients = num_grads, {values['num_grads']}, with keep_local_state"
+        refuse(
+            where("num_clients"), expected, values["num_clients"], "Clients that come and go keep no state."
+        )
     if values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
         expected = f"a divisor of num_tasks, {values['num_tasks']}"
         refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")

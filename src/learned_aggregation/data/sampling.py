@@ -14,7 +14,8 @@ def sample_cohort(
     """Draws the K clients of a round and the H batches of B examples that each of them trains on.
 
     The clients are distinct and uniform over the C of the population, unless C is 1: then all K draw from
-    the one shared pool. A client's examples are uniform over its own, with replacement.
+    the one shared pool. With C = K all take part, each in its own place. A client's examples are uniform over
+    its own, with replacement.
 
     Args:
       data: C clients; traced, so that the data is no constant of the compiled program.
@@ -60,9 +61,11 @@ def _take(examples: dict[str, Array], rows: Int[Array, "..."]) -> Batch:
 
 
 def _choose_clients(key: Key, population: int, num_clients: int) -> Int[Array, "K"]:
-    """K distinct client ids, or K zeros where there is one shared pool."""
+    """K distinct client ids; zeros where there is one shared pool, 0..K-1 where all take part."""
     if population == 1:
         return jnp.zeros(num_clients, jnp.int32)
+    if population == num_clients:
+        return jnp.arange(num_clients)
     if population < num_clients:
         raise UserError(
             f"num_grads: expected at most the population of {population} clients, got {num_clients}. "
