@@ -49,7 +49,7 @@ entrants = [
         local_optimizer="adamw",
         keep_local_state=True,
         sweep=dict(
-            local_learning_rate=[0.003, 0.01, 0.03, 0.1], learning_rate=[0.2, 0.3, 0.5, 0.7], beta=[0.3, 0.6, 0.8]
+            local_learning_rate=[0.003, 0.01, 0.03, 0.1], learning_rate=[0.1, 0.2, 0.3, 0.5], beta=[0.6, 0.8, 0.9]
         ),
     ),
     dict(label="FedAdam", optimizer="fedadam", sweep=_adaptive),
