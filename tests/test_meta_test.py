@@ -124,3 +124,23 @@ def test_clients_that_keep_their_optimizer_s_state_go_on_where_they_were(digits,
 
     difference = np.abs(train([2, 2]) - train([4])).max()
     assert (difference < 1e-6) == equal
+
+
+def test_a_dropped_client_leaves_no_trace_even_if_it_diverged(digits):
+    """Its NaN must not reach the mean, the loss or the next model: 0 * NaN would."""
+    task, dataset = digits
+    local = local_training(task, sgd(0.1))
+    params, model_state = task.init(jax.random.key(0))
+    images = jnp.asarray(dataset.splits["train"].examples["image"][:8], jnp.float32) / 16
+    labels = jnp.asarray(dataset.splits["train"].examples["label"][:8])
+    batches = {"image": images.reshape(2, 1, 4, 8, 8, 1), "label": labels.reshape(2, 1, 4)}
+    broken = batches | {"image": batches["image"].at[1].set(jnp.nan)}
+
+    def train(batches, weight):
+        server = init_server((), fedavg(), local, params, model_state, len(weight))
+        return federated_round((), fedavg(), local, server, batches, weight, jax.random.key(1))
+
+    server, loss = train(broken, jnp.array([1.0, 0.0]))
+    alone, loss_alone = train(jax.tree.map(lambda x: x[:1], batches), jnp.ones(1))
+    np.testing.assert_allclose(loss, loss_alone, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), server.params, alone.params)
