@@ -25,11 +25,13 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(fast, "BLOCK", 16)
 
 
-def pair(family, inputs):
+def pair(family, inputs, base="none"):
     """(fast, plain) aggregators."""
-    if family == "adafac":
-        return [make("a", inputs, **SIZES) for make in (fast.fast_adafac, rules.adafac_family)]
-    return [make("a", inputs, **SIZES) for make in (fast.fast_plain, rules.plain_family)]
+    made = {
+        "adafac": (fast.fast_adafac, rules.adafac_family),
+        "plain": (fast.fast_plain, rules.plain_family),
+    }
+    return [make("a", inputs, base=base, **SIZES) for make in made[family]]
 
 
 def some_theta(aggregator):
@@ -54,8 +56,8 @@ def assert_close(ours, oracle, tolerance=1e-5):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
-def assert_agree(family, inputs, shapes, rounds=3):
-    ours, oracle = pair(family, inputs)
+def assert_agree(family, inputs, shapes, rounds=3, base="none"):
+    ours, oracle = pair(family, inputs, base)
     theta = some_theta(oracle)
     params = random_tree(jax.random.key(2), [jnp.zeros(shape) for shape in shapes], scale=0.1)
     states = [aggregator.init(theta, params) for aggregator in (ours, oracle)]
@@ -72,6 +74,11 @@ def assert_agree(family, inputs, shapes, rounds=3):
 @pytest.mark.parametrize(("inputs", "shapes"), [("all", SHAPES), ("mean", [(9,), (3, 41)])])
 def test_adafac_agrees_with_the_plain_update(inputs, shapes):
     assert_agree("adafac", inputs, shapes)
+
+
+@pytest.mark.parametrize("family", ["adafac", "plain"])
+def test_with_a_base_they_agree_with_the_plain_update(family):
+    assert_agree(family, "all", [(), (9,), (0, 3), (7, 9)], base="nesterov")
 
 
 @pytest.mark.parametrize("inputs", ["mean", "all", "mean+all"])

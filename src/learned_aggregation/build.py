@@ -27,7 +27,14 @@ from learned_aggregation.theta_file import check_theta, load_theta
 from learned_aggregation.types import Aggregator, Dataset, FederatedData, MetaState, Task, Theta
 from learned_aggregation.unroll import EpisodeSchedule
 
-RATES = ("learning_rate", "local_learning_rate", "slowmo_learning_rate", "beta")
+RATES = (
+    "learning_rate",
+    "local_learning_rate",
+    "slowmo_learning_rate",
+    "beta",
+    "base_learning_rate",
+    "base_momentum",
+)
 """The float settings of a rule or a client; traced in meta-testing, so a sweep over them is one program."""
 
 DATA_PARALLEL = ("sgd", "adam")
@@ -106,7 +113,9 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
       UserError: a rate that the rule needs is not given.
     """
     accepted = accepted_options(config.optimizer)
-    options = {name: rates[name] for name in RATES if name in accepted and name in rates}
+    options: dict[str, Any] = {name: rates[name] for name in RATES if name in accepted and name in rates}
+    if "base" in accepted:
+        options["base"] = config.base
     return get_aggregator(
         config.optimizer, num_grads=config.num_grads, hidden_size=config.hidden_size, **options
     )
@@ -125,6 +134,9 @@ def theta_settings(config: Config) -> dict[str, Any]:
         "optimizer": config.optimizer,
         "num_grads": config.num_grads,
         "hidden_size": config.hidden_size,
+        "base": config.base,
+        "base_learning_rate": config.base_learning_rate,
+        "base_momentum": config.base_momentum,
         "num_local_steps": config.num_local_steps,
         "local_learning_rate": config.local_learning_rate,
         "task": ",".join(config.tasks),
@@ -204,7 +216,7 @@ def learned_theta(config: Config) -> Theta:
     return theta
 
 
-_THETA_SHAPE = ("optimizer", "num_grads", "hidden_size")
+_THETA_SHAPE = ("optimizer", "num_grads", "hidden_size", "base")
 
 
 def _fixed(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:

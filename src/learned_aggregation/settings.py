@@ -216,6 +216,14 @@ class Config:
         None, optional(positive(0.1)), RULE, "server rate of fedavg-slowmo"
     )
     beta: float = setting(0.9, fraction(0.9), RULE, "server momentum, in [0, 1)")
+    base: str = setting(
+        "none",
+        choice(lambda: ("none", "mean", "momentum", "nesterov")),
+        RULE,
+        "the classical rule that a learned aggregator corrects; none is the published form",
+    )
+    base_learning_rate: float = setting(1.0, positive(1.0), RULE, "server rate of the base")
+    base_momentum: float = setting(0.5, fraction(0.5), RULE, "momentum of the base, in [0, 1)")
     test_checkpoint: str | None = setting(
         None, optional(path("a.safetensors")), RULE, "theta of a learned aggregator to test"
     )

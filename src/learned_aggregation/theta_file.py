@@ -144,7 +144,8 @@ def check_theta(
     """
     saved = metadata or {}
     change = first_difference(shapes(theta), shapes(expected))
-    asked = {"optimizer": where} if change is None else {**settings, "optimizer": where}
+    always = {name: settings[name] for name in ("base",) if name in settings} | {"optimizer": where}
+    asked = always if change is None else {**settings, **always}
     for name, remedy in _REMEDIES.items():
         if name in saved and name in asked and saved[name] != str(asked[name]):
             raise UserError(
@@ -162,6 +163,7 @@ _REMEDIES = {
     "optimizer": "Meta-train {0}, or use optimizer={1}.",
     "num_grads": "Meta-train with {0}, or use fedlopt-adafac, which takes any K.",
     "hidden_size": "Use hidden_size={1}, or meta-train with {0}.",
+    "base": "Use base={1}, or meta-train with {0}.",
 }
 
 

@@ -31,6 +31,7 @@ from learned_aggregation.learned.accumulators import (
     safe_rsqrt,
     update_vectors,
 )
+from learned_aggregation.learned.base import Output, make_base
 from learned_aggregation.learned.fast_blocks import (
     Block,
     View,
@@ -43,9 +44,9 @@ from learned_aggregation.learned.fast_blocks import (
 )
 from learned_aggregation.learned.features import STEP_SCALES, delta_features, step_features
 from learned_aggregation.learned.rules import (
-    STEP_MULTIPLIER,
     LearnedState,
     adafac_family,
+    base_steps,
     check_cohort,
     decays_of,
     leaf_inputs,
@@ -142,8 +143,10 @@ def mean_squares(tensor: Tensor, view: View, limit: int | None) -> Float[Array, 
     return jnp.concatenate(sums) / tensor.param.size
 
 
-def network_steps(net: Network, tensor: Tensor, view: View, limit: int | None) -> Float[Array, "N"]:
-    """-0.001 * direction * exp(0.001 * magnitude) for every parameter of a tensor."""
+def network_steps(
+    net: Network, tensor: Tensor, view: View, output: Output, limit: int | None
+) -> Float[Array, "N"]:
+    """-scale * direction * exp(exponent * magnitude) for every parameter of a tensor."""
 
     def body(steps, block):
         part = at_block(tensor, block)
@@ -154,7 +157,7 @@ def network_steps(net: Network, tensor: Tensor, view: View, limit: int | None) -
         hidden = jax.nn.relu(hidden)
         hidden = jax.nn.relu(net.weights["w1"].T @ hidden + net.weights["b1"][:, None])
         direction, magnitude = net.weights["w2"].T @ hidden + net.weights["b2"][:, None]
-        step = -STEP_MULTIPLIER * direction * jnp.exp(STEP_MULTIPLIER * magnitude)
+        step = -output.scale * direction * jnp.exp(output.exponent * magnitude)
         return lax.dynamic_update_slice(steps, step, (block.offset,))
 
     return walk(view, limit, body, jnp.zeros(tensor.param.shape[1]))
@@ -174,6 +177,7 @@ def tensor_step(
     step: Float[Array, "11"],
     sides: tuple[Array | None, Array | None],
     shape: tuple[int, ...],
+    output: Output,
     limit: int | None,
 ) -> Float[Array, "..."]:
     """The step of one tensor, once its dense rows' weights and its sides are known."""
@@ -181,7 +185,7 @@ def tensor_step(
     scale = lax.rsqrt(1e-5 + mean_squares(tensor, view, limit))
     bias = weights["b0"] + step @ weights["w0"][-len(STEP_SCALES) :]
     net = Network(dense * scale[:, None], bias, *sides, weights)
-    return network_steps(net, tensor, view, limit).reshape(shape)
+    return network_steps(net, tensor, view, output, limit).reshape(shape)
 
 
 def adafac_tensor(
@@ -192,6 +196,7 @@ def adafac_tensor(
     param: Array,
     mean: Array,
     delta_inputs: Float[Array, "D ..."],
+    output: Output,
     limit: int | None,
 ) -> tuple[Array, Accumulators]:
     """One tensor's step and accumulators (`flattened`) in the -adafac family."""
@@ -224,7 +229,7 @@ def adafac_tensor(
         along_p, along_q = (row_factor, col_factor) if row_is_along_p else (col_factor, row_factor)
         tensor = tensor._replace(factor_p=along_p, factor_q=along_q)
     new = Accumulators(momentum, rms, row, col, diag)
-    return tensor_step(weights, tensor, dense, step, sides, shape, limit), new
+    return tensor_step(weights, tensor, dense, step, sides, shape, output, limit), new
 
 
 def flattened(old: Accumulators) -> Accumulators:
@@ -252,29 +257,48 @@ def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
     return walked
 
 
-def fast_adafac(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> Aggregator:
-    """`rules.adafac_family`, fast; the same theta, the same state but that momentum and rms are flat.
-
-    Args:
-      inputs: "mean" or "all".
-    """
-
-    oracle = adafac_family(name, inputs, num_grads=num_grads, hidden_size=hidden_size)
+def fast_adafac(
+    name: str,
+    inputs: str,
+    *,
+    num_grads: int,
+    hidden_size: int,
+    base: str = "none",
+    base_learning_rate: Any = 1.0,
+    base_momentum: Any = 0.5,
+) -> Aggregator:
+    """`rules.adafac_family`, fast; the same theta, the same state but that momentum and rms are flat."""
+    rates = (base_learning_rate, base_momentum)
+    oracle = adafac_family(
+        name,
+        inputs,
+        num_grads=num_grads,
+        hidden_size=hidden_size,
+        base=base,
+        base_learning_rate=rates[0],
+        base_momentum=rates[1],
+    )
 
     @in_blocks
-    def steps_and_state(limit, theta, delta, weight, agg_state, params):
+    def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
+        under = make_base(name, base, *rates)
         decays, step = decays_of(theta), step_features(agg_state.round)
+        leaves = leaf_inputs(delta, weight, params)
+        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
         accumulators, steps = [], []
-        for old, (param, mean, deltas) in zip(
-            agg_state.accumulators, leaf_inputs(delta, weight, params), strict=True
+        for old, (param, mean, deltas), b, output in zip(
+            agg_state.accumulators, leaves, below, outputs, strict=True
         ):
             new, moved = old, param
             if param.size:
                 delta_inputs = delta_features(inputs, mean, deltas)
-                moved, new = adafac_tensor(theta["nn"], decays, step, old, param, mean, delta_inputs, limit)
+                moved, new = adafac_tensor(
+                    theta["nn"], decays, step, old, param, mean, delta_inputs, output, limit
+                )
             accumulators.append(new)
-            steps.append(moved)
-        return steps_to_tree(params, steps), LearnedState(tuple(accumulators), agg_state.round + 1)
+            steps.append(b + moved)
+        state = LearnedState(tuple(accumulators), agg_state.round + 1, velocity)
+        return steps_to_tree(params, steps), state
 
     def init(theta: Theta, params: Params) -> LearnedState:
         state = oracle.init(theta, params)
@@ -282,35 +306,53 @@ def fast_adafac(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> 
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
         check_cohort(name, inputs, num_grads, client_update)
-        return steps_and_state(theta, client_update.delta, client_update.weight, agg_state, params)
+        return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
 
     return Aggregator(oracle.init_theta, init, update)
 
 
-def fast_plain(name: str, inputs: str, *, num_grads: int, hidden_size: int) -> Aggregator:
-    """`rules.plain_family`, fast; the same theta and state.
-
-    Args:
-      inputs: "mean", "all" or "mean+all".
-    """
-    oracle = plain_family(name, inputs, num_grads=num_grads, hidden_size=hidden_size)
+def fast_plain(
+    name: str,
+    inputs: str,
+    *,
+    num_grads: int,
+    hidden_size: int,
+    base: str = "none",
+    base_learning_rate: Any = 1.0,
+    base_momentum: Any = 0.5,
+) -> Aggregator:
+    """`rules.plain_family`, fast; the same theta and state."""
+    rates = (base_learning_rate, base_momentum)
+    oracle = plain_family(
+        name,
+        inputs,
+        num_grads=num_grads,
+        hidden_size=hidden_size,
+        base=base,
+        base_learning_rate=rates[0],
+        base_momentum=rates[1],
+    )
 
     @in_blocks
-    def steps_and_state(limit, theta, delta, weight, agg_state, params):
+    def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
+        under = make_base(name, base, *rates)
         step, steps = step_features(agg_state.round), []
-        for param, mean, deltas in leaf_inputs(delta, weight, params):
+        leaves = leaf_inputs(delta, weight, params)
+        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
+        for (param, mean, deltas), b, output in zip(leaves, below, outputs, strict=True):
             delta_inputs = delta_features(inputs, mean, deltas)
             d = delta_inputs.shape[0]
             tensor = Tensor(delta_inputs.reshape(d, -1), param.reshape(1, -1))
             dense = theta["nn"]["w0"][: d + 1]
             moved = param
             if param.size:
-                moved = tensor_step(theta["nn"], tensor, dense, step, (None, None), param.shape, limit)
-            steps.append(moved)
-        return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1)
+                sides = (None, None)
+                moved = tensor_step(theta["nn"], tensor, dense, step, sides, param.shape, output, limit)
+            steps.append(b + moved)
+        return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1, velocity)
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
         check_cohort(name, inputs, num_grads, client_update)
-        return steps_and_state(theta, client_update.delta, client_update.weight, agg_state, params)
+        return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
 
     return Aggregator(oracle.init_theta, oracle.init, update)
