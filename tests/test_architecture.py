@@ -23,6 +23,8 @@ LEVELS = {
     "learned": 2,
     "aggregators": 3,
     "clients": 3,
+    "drop_in": 4,
+    "loading": 4,
     "federated": 4,
     "inner_problem": 5,
     "unroll": 5,

@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "get_aggregator": "learned_aggregation.aggregators",
+    "load_aggregator": "learned_aggregation.loading",
+    "DropIn": "learned_aggregation.drop_in",
     "Aggregator": "learned_aggregation.types",
     "ClientUpdate": "learned_aggregation.types",
 }

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from learned_aggregation.atomic import write_atomic
+from learned_aggregation.card import CARD_FILE, THETA_FILE, check_theta_hash
 from learned_aggregation.errors import UserError
+from learned_aggregation.pretrained import pretrained_directory, pretrained_names
+from learned_aggregation.registry import nearest
 from learned_aggregation.types import Theta
 
 FORMAT = "learned_aggregation.theta.1"
@@ -73,7 +76,8 @@ def load_theta(path: str | os.PathLike) -> tuple[Theta, dict[str, str]]:
 
     Args:
       path: a `.safetensors` of ours, a `.pickle` of the published reference (read by an unpickler
-        that admits dicts and arrays only), or a checkpoint directory (see `resolve_theta_path`).
+        that admits dicts and arrays only), a checkpoint directory or a pretrained aggregator's name (see
+        `resolve_theta_path`). Beside a card the file must have the card's hash.
     Returns:
       (theta, metadata): nested dicts of float32 arrays, and the strings saved with them ({} for a
       pickle).
@@ -87,6 +91,8 @@ def load_theta(path: str | os.PathLike) -> tuple[Theta, dict[str, str]]:
         raise UserError(
             f"{path}: expected a readable theta file, got {error.strerror!r}. Check its permissions."
         ) from error
+    if path.name == THETA_FILE and (path.parent / CARD_FILE).is_file():
+        check_theta_hash(path, content)
     if path.suffix in _PICKLES:
         leaves, metadata = _read_pickle(path, content), {}
     else:
@@ -104,12 +110,16 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
 
     Args:
       path: a `.safetensors` or `.pickle` file, a `global_step{N}` directory (its theta lies beside
-        it), or the directory of a meta-training run (its `latest` is followed).
+        it), the directory of a meta-training run (its `latest` is followed), the directory of a
+        pretrained aggregator, or the name of one.
     Raises:
       UserError: nothing there, or a directory without a theta.
     """
-    path = Path(os.path.abspath(path))
-    if path.suffix == ".safetensors" or path.suffix in _PICKLES:
+    named = pretrained_directory(path)
+    given, path = path, Path(os.path.abspath(path if named is None else named))
+    if (path / CARD_FILE).is_file():
+        found = path / THETA_FILE
+    elif path.suffix == ".safetensors" or path.suffix in _PICKLES:
         found = path
     elif (path / "latest").is_file():
         found = path / f"{(path / 'latest').read_text(errors='replace').strip()}.safetensors"
@@ -118,6 +128,12 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
     if found.is_file():
         return found
     got = "no such file" if found == path else f"no {found}"
+    if Path(given).name == str(given) and not path.exists():
+        known = pretrained_names()
+        raise UserError(
+            f"{given}: expected a pretrained aggregator ({', '.join(known) or 'none is here'}) or the path of a "
+            f"theta, got neither.{nearest(str(given), known) or ' Check the name.'}"
+        )
     raise UserError(
         f"{path}: expected a theta (.safetensors, .pickle, or a checkpoint directory), got {got}. "
         "Check the path, or meta-train one with --run_type meta-train."

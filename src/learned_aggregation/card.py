@@ -1,0 +1,169 @@
+"""The card of a pretrained aggregator: what it is, what it was meta-trained on, how it was tested. No JAX here."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from learned_aggregation.errors import UserError
+
+FORMAT = "learned_aggregation.card.1"
+CARD_FILE, THETA_FILE, README_FILE = "card.json", "theta.safetensors", "README.md"
+
+RANGES = ("num_grads", "num_local_steps", "local_learning_rate")
+"""What `Card.ranges` tells: K, H and the clients' rate."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything in `card.json`; JSON values only.
+
+    Attributes:
+      name: of the pretrained aggregator, and of its directory.
+      aggregator: the registered rule.
+      options: of the rule, as `get_aggregator` takes them.
+      theta_sha256: of theta.safetensors; checked whenever it is read.
+      num_parameters: numbers in theta.
+      ranges: "num_grads", "num_local_steps", "local_learning_rate" -> [lowest, highest] meta-trained on.
+      trained_on: the other settings of its meta-training: tasks, partition, estimator, seed, ...
+      meta_loss: [[outer step, meta-loss], ...], a thinned curve.
+      cost: outer steps, wall time in seconds, machine, versions.
+      results: rows of comparisons, each with its source.
+      command: that remakes theta.
+      notes: sentences of whoever exported it.
+    """
+
+    name: str
+    aggregator: str
+    options: Mapping[str, Any]
+    theta_sha256: str
+    num_parameters: int
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    meta_loss: Sequence[Sequence[float]] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    results: Sequence[Mapping[str, Any]] = ()
+    command: str = ""
+    notes: Sequence[str] = ()
+
+
+_KINDS = {"num_parameters": int} | dict.fromkeys(("name", "aggregator", "theta_sha256", "command"), str)
+_KINDS |= dict.fromkeys(("options", "ranges", "trained_on", "cost"), dict)
+_KINDS |= dict.fromkeys(("meta_loss", "results", "notes"), list)
+
+
+def card_text(card: Card) -> str:
+    """The card as JSON."""
+    return json.dumps({"format": FORMAT, **asdict(card)}, indent=1, allow_nan=False) + "\n"
+
+
+def read_card(directory: Path) -> Card:
+    """The card in a pretrained aggregator's directory.
+
+    Raises:
+      UserError: no card, not JSON, of another format, or a field that is missing, unknown or of another type.
+    """
+    path = directory / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise _bad(path, "a readable card", reason) from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else type(values).__name__
+        raise _bad(path, f"a card of format {FORMAT!r}", repr(found))
+    del values["format"]
+    for name, value in values.items():
+        if name not in _KINDS:
+            raise _bad(path, f"fields among {', '.join(_KINDS)}", repr(name))
+        if not isinstance(value, _KINDS[name]):
+            raise _bad(path, f"{name} to be a {_KINDS[name].__name__}", repr(value)[:60])
+    if missing := [name for name in _KINDS if name not in values]:
+        raise _bad(path, f"the fields {', '.join(missing)}", "none of them")
+    card = Card(**values)
+    _check_ranges(path, card.ranges)
+    return card
+
+
+def check_theta_hash(path: Path, content: bytes) -> None:
+    """Raises a UserError unless the theta file's content is the one that the card beside it names."""
+    want, got = read_card(path.parent).theta_sha256, hashlib.sha256(content).hexdigest()
+    if got != want:
+        raise _bad(path, f"sha256 {want}, as {CARD_FILE} says", got)
+
+
+def _check_ranges(path: Path, ranges: Mapping[str, Any]) -> None:
+    for name, span in ranges.items():
+        is_pair = isinstance(span, list) and len(span) == 2 and all(type(x) in (int, float) for x in span)
+        if name not in RANGES or not is_pair or not span[0] <= span[1]:
+            raise _bad(path, f"ranges [lowest, highest] of {', '.join(RANGES)}", f"{name}: {span!r}")
+
+
+def _bad(path: Path, expected: str, got: str) -> UserError:
+    return UserError(f"{path}: expected {expected}, got {got}. Export it again, or copy an intact one.")
+
+
+def readme_text(card: Card) -> str:
+    """The card as a page to read."""
+    lines = [
+        f"# {card.name}",
+        "",
+        "Generated from `card.json` by `python -m learned_aggregation.export`; edit neither by hand.",
+        "",
+        "```python",
+        "import learned_aggregation",
+        "",
+        f'agg = learned_aggregation.load_aggregator("{card.name}")',
+        "state = agg.init(params)",
+        "params, state = agg.update(params, deltas, weights, state)  # once a round",
+        "```",
+        "",
+        f"- Rule: `{card.aggregator}`" + _listed(card.options),
+        f"- theta: {card.num_parameters} numbers, sha256 `{card.theta_sha256}`",
+        *(f"- {note}" for note in card.notes),
+        "",
+        "## Meta-training",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {_span(span)} |" for name, span in card.ranges.items()),
+        *(f"| {name} | {_cell(value)} |" for name, value in {**card.trained_on, **card.cost}.items()),
+    ]
+    if card.command:
+        lines += ["", "Remade by", "", "```", card.command, "```"]
+    if card.meta_loss:
+        lines += ["", "| outer step | meta-loss |", "|---|---|"]
+        lines += [f"| {step:g} | {loss:.4f} |" for step, loss in card.meta_loss]
+    for source in dict.fromkeys(row.get("source", "") for row in card.results):
+        rows = [row for row in card.results if row.get("source", "") == source]
+        lines += ["", f"## Results: {source}", "", *_table(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return f" with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
+
+
+def _span(span: Sequence[float]) -> str:
+    return f"{span[0]:g}" if span[0] == span[1] else f"{span[0]:g} to {span[1]:g}"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "source"))
+    body = [f"| {' | '.join(_cell(row.get(name, '')) for name in columns)} |" for row in rows]
+    return [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *body]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        text = f"{value:.4g}" if math.isfinite(value) else "not reached"
+    elif isinstance(value, Mapping):
+        text = ", ".join(f"{name} {item}" for name, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        text = ", ".join(map(str, value))
+    else:
+        text = str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

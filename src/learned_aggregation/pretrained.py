@@ -1,0 +1,29 @@
+"""Where the pretrained aggregators lie. No JAX here: names are looked up while settings are read."""
+
+import os
+from pathlib import Path
+
+from learned_aggregation.card import CARD_FILE, Card, read_card
+
+_PACKAGE = Path(__file__).parent
+PLACES = (_PACKAGE / "_pretrained", _PACKAGE.parents[1] / "checkpoints" / "pretrained")
+"""Package data of an installation (setup.py copies it there); the repository's own directory."""
+
+
+def pretrained_names() -> list[str]:
+    """The pretrained aggregators at hand."""
+    return sorted({path.parent.name for place in PLACES for path in place.glob(f"*/{CARD_FILE}")})
+
+
+def pretrained_directory(name: str | os.PathLike) -> Path | None:
+    """Where the pretrained aggregator `name` lies; None if there is none of that name."""
+    if not name or Path(name).name != str(name):  # a path
+        return None
+    found = (place / name for place in PLACES)
+    return next((path for path in found if (path / CARD_FILE).is_file()), None)
+
+
+def card_of(source: str | os.PathLike) -> Card | None:
+    """The card behind a name or a directory; None for any other path."""
+    directory = pretrained_directory(source) or Path(source)
+    return read_card(directory) if (directory / CARD_FILE).is_file() else None
