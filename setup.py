@@ -1,9 +1,11 @@
 """Packaging: loose ranges for `pip install .`; requirements.lock pins what `make venv` installs."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 INIT = (HERE / "src/learned_aggregation/__init__.py").read_text(encoding="utf-8")
@@ -16,6 +18,18 @@ EXTRAS = {
     "test": ["beartype", "hypothesis", "pytest", "pytest-xdist"],
 }
 
+
+class BuildWithPretrained(build_py):
+    """Ships checkpoints/pretrained/ inside the package; an editable installation reads it where it is."""
+
+    def run(self):
+        super().run()
+        pretrained = HERE / "checkpoints" / "pretrained"
+        if pretrained.is_dir() and not self.editable_mode:
+            target = Path(self.build_lib) / "learned_aggregation" / "_pretrained"
+            shutil.copytree(pretrained, target, dirs_exist_ok=True)
+
+
 setup(
     name="learned-aggregation",
     version=re.search(r'__version__ = "(.+)"', INIT).group(1),
@@ -26,6 +40,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_packages("src"),
+    cmdclass={"build_py": BuildWithPretrained},
     install_requires=[
         "jax>=0.10,<0.12",
         "flax",

@@ -112,13 +112,15 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
     Raises:
       UserError: a rate that the rule needs is not given.
     """
+    return get_aggregator(config.optimizer, **aggregator_options(config, rates))
+
+
+def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
+    """What the config says about the options of its rule."""
     accepted = accepted_options(config.optimizer)
-    options: dict[str, Any] = {name: rates[name] for name in RATES if name in accepted and name in rates}
-    if "base" in accepted:
-        options["base"] = config.base
-    return get_aggregator(
-        config.optimizer, num_grads=config.num_grads, hidden_size=config.hidden_size, **options
-    )
+    options = {name: rates[name] for name in RATES if name in rates}
+    options |= {name: getattr(config, name) for name in ("num_grads", "hidden_size", "base")}
+    return {name: value for name, value in options.items() if name in accepted}
 
 
 def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:

@@ -9,6 +9,7 @@ from learned_aggregation import __version__
 from learned_aggregation.config_file import load_file, merge_options, parse_options
 from learned_aggregation.flags import parse_flags
 from learned_aggregation.kinds import refuse
+from learned_aggregation.pretrained import card_settings
 from learned_aggregation.settings import SETTINGS, Config, advice, check_all
 
 __all__ = [
@@ -38,6 +39,8 @@ def load_config(argv: Sequence[str]) -> Config:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Flags over --cfg-options over the file over the defaults; a flag not given overrides nothing.
 
+    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults.
+
     Args:
       argv: without the program's name.
     Raises:
@@ -57,7 +60,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     for name, text in given.items():
         values[name] = SETTINGS[name].kind.read(text)
         sources[name] = f"--{name}"
-    values = {row.name: row.default for row in SETTINGS.values()} | values
+    values = {row.name: row.default for row in SETTINGS.values()} | card_settings(values) | values
     config = Config(**check_all(values, lambda name: sources.get(name, name)))
     return CommandLine(config, print_config, list_tasks)
 

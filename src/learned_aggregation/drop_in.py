@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
@@ -213,7 +214,7 @@ class DropIn:
         )
 
     def _check_weight_values(self, weights: Any) -> None:
-        if weights is None or isinstance(weights, jax.core.Tracer):
+        if weights is None or isinstance(weights, Tracer):
             return
         values = np.asarray(jax.device_get(weights), np.float64)
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and np.any(values > 0)):

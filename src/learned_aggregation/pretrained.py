@@ -1,7 +1,9 @@
 """Where the pretrained aggregators lie. No JAX here: names are looked up while settings are read."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from learned_aggregation.card import CARD_FILE, Card, read_card
 
@@ -27,3 +29,14 @@ def card_of(source: str | os.PathLike) -> Card | None:
     """The card behind a name or a directory; None for any other path."""
     directory = pretrained_directory(source) or Path(source)
     return read_card(directory) if (directory / CARD_FILE).is_file() else None
+
+
+def card_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the card behind `test_checkpoint` gives: the optimizer and its options; {} without one.
+
+    Args:
+      values: the settings that are given; they go over these.
+    """
+    source = values.get("test_checkpoint")
+    card = card_of(source) if isinstance(source, str) and "\0" not in source else None
+    return {} if card is None else {"optimizer": card.aggregator, **card.options}

@@ -225,7 +225,10 @@ class Config:
     base_learning_rate: float = setting(1.0, positive(1.0), RULE, "server rate of the base")
     base_momentum: float = setting(0.5, fraction(0.5), RULE, "momentum of the base, in [0, 1)")
     test_checkpoint: str | None = setting(
-        None, optional(path("a.safetensors")), RULE, "theta of a learned aggregator to test"
+        None,
+        optional(path("a.safetensors")),
+        RULE,
+        "theta of a learned aggregator to test: a path, or a pretrained one's name, whose card gives its options",
     )
 
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")

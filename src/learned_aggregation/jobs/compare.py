@@ -18,6 +18,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points, say, write_partition
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, grid, last_values, on_edge, winner
+from learned_aggregation.pretrained import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_comparison, print_rounds_table
 from learned_aggregation.rounds_file import Record, write_rounds
@@ -80,7 +81,7 @@ def run(config: Config, command: str) -> int:
 
 def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
     label, sweep = given.pop("label"), given.pop("sweep", {})
-    own = replace(config, run_type="benchmark", entrants=[], **given)
+    own = replace(config, run_type="benchmark", entrants=[], **(card_settings(given) | given))
     first = {name: values[0] for name, values in sweep.items()}
     return Entrant(label, own, build.learned_theta(replace(own, **first)), sweep)
 

@@ -48,7 +48,8 @@ def run(config: Config, command: str) -> int:
         if (path / "metrics.csv").is_file():
             write_report(path)  # a kill after the last checkpoint leaves none
         return 0
-    facts = {"run_type": config.run_type, "name": name, "command": command}
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    facts = {"run_type": config.run_type, "name": name, "command": command, "device": device}
     directory = RunDirectory(path, config_text(config), facts) if is_main() else None
     tracker = make_tracker(
         ("csv", *config.tracker) if is_main() else (),

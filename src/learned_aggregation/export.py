@@ -1,0 +1,273 @@
+"""`python -m learned_aggregation.export`: a finished meta-training run as a pretrained aggregator with its card."""
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from learned_aggregation.atomic import write_atomic
+from learned_aggregation.build import aggregator_options, rates_of, theta_settings
+from learned_aggregation.card import (
+    CARD_FILE,
+    RANGES,
+    README_FILE,
+    THETA_FILE,
+    Card,
+    card_text,
+    read_card,
+    readme_text,
+)
+from learned_aggregation.config import Config, load_config, meta_train_name
+from learned_aggregation.drop_in import DropIn, fixed_clients
+from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.report.files import read_json
+from learned_aggregation.settings import INNER, META, SETTINGS
+from learned_aggregation.theta_file import load_theta, theta_bytes
+
+CURVE_POINTS = 20
+"""Rows of the card's meta-loss curve, each the mean over its part of the run."""
+
+RESULT_COLUMNS = (
+    "task",
+    "entrant",
+    "seeds",
+    "rounds_to_50",
+    "rounds_to_100",
+    "speedup_100",
+    "speedup_100_low",
+    "speedup_100_high",
+    "test_loss",
+    "test_loss_ci95",
+)
+"""What a card takes from the table.csv of a comparison."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes or updates a pretrained aggregator's directory.
+
+    Returns:
+      0; 2 for bad input and 1 for a disk that refused, each with one line on stderr.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    asked = _parser().parse_args(argv)
+    directory = Path(asked.to) / asked.name
+    try:
+        if asked.run is not None:
+            command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
+            export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
+        change_card(
+            directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
+        )
+    except (UserError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    print(f"pretrained: {directory}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m learned_aggregation.export",
+        description="Exports a finished meta-training run as a pretrained aggregator: theta, card, README. "
+        "Without --run it adds to the card of one that is there.",
+        allow_abbrev=False,
+    )
+    made.add_argument("--name", required=True, help="of the pretrained aggregator, such as lagg-set")
+    made.add_argument(
+        "--run", metavar="DIR", help="the run's directory, runs/NAME, with config.py and metrics.csv"
+    )
+    made.add_argument(
+        "--checkpoint", metavar="PATH", help="the theta to take; default: the run's latest checkpoint"
+    )
+    made.add_argument("--to", metavar="DIR", default="checkpoints/pretrained", help="default: %(default)s")
+    text = (
+        "a comparison's directory with table.csv, whose rows go into the card in place of earlier ones of it"
+    )
+    made.add_argument("--results", metavar="DIR", nargs="+", default=[], help=text)
+    made.add_argument("--note", metavar="TEXT", nargs="+", default=[], help="sentences for the card")
+    text = f"meta-trained range of {', '.join(RANGES)}, where the config's one value does not tell it"
+    made.add_argument("--range", metavar="NAME=LOW,HIGH", nargs="+", default=[], help=text)
+    return made
+
+
+def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: str) -> Card:
+    """Writes theta.safetensors, card.json and README.md of a meta-training run.
+
+    Args:
+      checkpoint: the theta to take; None is the run's latest checkpoint.
+      command: of this export; the card names it after the one that meta-trained.
+    Raises:
+      UserError: not a meta-training run, a theta that is not finite or does not fit its config.
+      RunError: the disk refused.
+    """
+    config = _run_config(run)
+    source = checkpoint or str(Path(config.checkpoints_dir) / meta_train_name(config))
+    theta, metadata = load_theta(source)
+    options = aggregator_options(config, rates_of(config))
+    if fixed_clients(config.optimizer, options) is None:
+        options.pop("num_grads", None)
+    DropIn(config.optimizer, theta, options=options, name=str(source))  # refuses a theta of another rule
+    content = theta_bytes(theta, theta_settings(config) | metadata)
+    card = Card(
+        name=directory.name,
+        aggregator=config.optimizer,
+        options=options,
+        theta_sha256=hashlib.sha256(content).hexdigest(),
+        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(theta)),
+        ranges=_ranges(config),
+        trained_on=_trained_on(config),
+        meta_loss=_curve(_metrics(run), _step(metadata)),
+        cost=_cost(run, _step(metadata)),
+        command=f"{_meta_train_command(run)}\n{command}",
+    )
+    write_atomic(directory / THETA_FILE, content)
+    _write_card(directory, card)
+    return card
+
+
+def change_card(
+    directory: Path, *, results: Sequence[Path] = (), notes: Sequence[str] = (), ranges: Sequence[str] = ()
+) -> Card:
+    """Adds to a card: rows of comparisons (in place of earlier rows of the same), notes, ranges "NAME=LOW,HIGH".
+
+    Raises:
+      UserError: no card there, no table.csv in a comparison's directory, a range that does not parse.
+    """
+    card = read_card(directory)
+    rows = [row for path in results for row in _result_rows(path)]
+    kept = [row for row in card.results if row["source"] not in {path.name for path in results}]
+    card = replace(
+        card,
+        results=[*kept, *rows],
+        notes=list(dict.fromkeys([*card.notes, *notes])),
+        ranges={**card.ranges, **dict(map(_parse_range, ranges))},
+    )
+    _write_card(directory, card)
+    return card
+
+
+def _write_card(directory: Path, card: Card) -> None:
+    write_atomic(directory / CARD_FILE, card_text(card))
+    write_atomic(directory / README_FILE, readme_text(read_card(directory)))
+
+
+def _run_config(run: Path) -> Config:
+    if not (run / "config.py").is_file():
+        raise UserError(
+            f"{run}: expected a meta-training run with config.py, got none. Name a directory such as runs/NAME."
+        )
+    config = load_config(["--config", str(run / "config.py")])
+    if config.run_type != "meta-train":
+        raise UserError(
+            f"{run}: expected a run of run_type 'meta-train', got {config.run_type!r}. Name another directory."
+        )
+    return config
+
+
+def _ranges(config: Config) -> dict[str, list[float]]:
+    return {name: [getattr(config, name)] * 2 for name in RANGES}
+
+
+def _trained_on(config: Config) -> dict[str, Any]:
+    """The settings of the inner problems and of meta-training that are given."""
+    names = ["task", *(row.name for row in SETTINGS.values() if row.group in (INNER, META)), "seed"]
+    values = {name: getattr(config, name) for name in names if name not in RANGES}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def _step(metadata: Mapping[str, str]) -> float:
+    return float(metadata.get("step", "inf"))
+
+
+def _metrics(run: Path) -> list[dict[str, float]]:
+    path = run / "metrics.csv"
+    try:
+        with open(path, newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected the metrics of a meta-training run, got {error}. Name another --run."
+        ) from None
+
+
+def _curve(metrics: Sequence[Mapping[str, float]], last: float) -> list[list[float]]:
+    rows = [row for row in metrics if row["step"] <= last]
+    parts = np.array_split(np.arange(len(rows)), min(CURVE_POINTS, max(len(rows), 1)))
+    return [
+        [int(rows[part[-1]]["step"]), float(np.mean([rows[i]["meta_loss"] for i in part]))]
+        for part in parts
+        if len(part)
+    ]
+
+
+def _cost(run: Path, last: float) -> dict[str, Any]:
+    """Outer steps, seconds and the machine; the clock starts again whenever a run is resumed."""
+    rows = [row for row in _metrics(run) if row["step"] <= last]
+    seconds = 0.0
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        if after is None or after["elapsed_s"] < row["elapsed_s"]:
+            seconds += row["elapsed_s"]
+    facts = read_json(run / "run.json")
+    return {
+        "outer_steps": int(rows[-1]["step"]) if rows else 0,
+        "wall_time_s": round(seconds, 1),
+        "machine": {"device": facts.get("device", ""), **facts.get("machine", {})},
+        "versions": facts.get("versions", {}),
+        "date": facts.get("finished", facts.get("started", "")),
+    }
+
+
+def _meta_train_command(run: Path) -> str:
+    words = shlex.split(read_json(run / "run.json").get("command", ""))
+    return shlex.join([word for word in words if word not in ("--from_checkpoint", "--from_checkpoint=True")])
+
+
+def _result_rows(run: Path) -> list[dict[str, Any]]:
+    path = run / "table.csv"
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected the table of a comparison, got {error.strerror!r}. Name its run directory."
+        ) from None
+    return [
+        {"source": run.name} | {name: _value(row[name]) for name in RESULT_COLUMNS if name in row}
+        for row in rows
+    ]
+
+
+def _value(text: str) -> Any:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return round(number, 6) if math.isfinite(number) else "not reached"
+
+
+def _parse_range(text: str) -> tuple[str, list[float]]:
+    name, _, span = text.partition("=")
+    try:
+        low, high = json.loads(f"[{span}]")
+        if name in RANGES and 0 < low <= high:
+            return name, [low, high]
+    except (ValueError, TypeError):
+        pass
+    raise UserError(
+        f"--range: expected NAME=LOW,HIGH with a NAME of {', '.join(RANGES)}, got {text!r}. "
+        "Write for example num_grads=2,16."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
