@@ -2,6 +2,7 @@
 
 from flax import linen as nn
 
+from learned_aggregation.tasks.convolution import convolve
 from learned_aggregation.tasks.names import parse_widths
 
 
@@ -18,7 +19,7 @@ class ConvNet(nn.Module):
     def __call__(self, x, train: bool):
         for layer, channels in enumerate(self.channels):
             stride = 2 if layer == 0 else 1
-            x = nn.relu(nn.Conv(channels, (3, 3), strides=(stride, stride))(x))
+            x = nn.relu(nn.Conv(channels, (3, 3), (stride, stride), conv_general_dilated=convolve)(x))
         return nn.Dense(self.num_classes)(x.mean(axis=(1, 2)))
 
 

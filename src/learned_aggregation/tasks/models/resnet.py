@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from learned_aggregation.errors import UserError
+from learned_aggregation.tasks.convolution import convolve
 
 
 class _Depth(NamedTuple):
@@ -23,6 +24,7 @@ DEPTHS = {
     "50": _Depth((3, 4, 6, 3), True),
 }
 GROUPS = 32
+Conv = functools.partial(nn.Conv, use_bias=False, conv_general_dilated=convolve)
 
 
 class Block(nn.Module):
@@ -35,18 +37,17 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        conv = functools.partial(nn.Conv, use_bias=False)
         stride = (self.stride, self.stride)
         if self.bottleneck:
-            h = nn.relu(self.norm()(conv(self.channels, (1, 1))(x)))
-            h = nn.relu(self.norm()(conv(self.channels, (3, 3), stride)(h)))
+            h = nn.relu(self.norm()(Conv(self.channels, (1, 1))(x)))
+            h = nn.relu(self.norm()(Conv(self.channels, (3, 3), stride)(h)))
             # A bottleneck starts as the identity: its last scale is 0 (Goyal et al., 2017, arXiv:1706.02677).
-            h = self.norm(scale_init=nn.initializers.zeros)(conv(4 * self.channels, (1, 1))(h))
+            h = self.norm(scale_init=nn.initializers.zeros)(Conv(4 * self.channels, (1, 1))(h))
         else:
-            h = nn.relu(self.norm()(conv(self.channels, (3, 3), stride)(x)))
-            h = self.norm()(conv(self.channels, (3, 3))(h))
+            h = nn.relu(self.norm()(Conv(self.channels, (3, 3), stride)(x)))
+            h = self.norm()(Conv(self.channels, (3, 3))(h))
         if x.shape != h.shape:
-            x = self.norm(name="shortcut_norm")(conv(h.shape[-1], (1, 1), stride, name="shortcut_conv")(x))
+            x = self.norm(name="shortcut_norm")(Conv(h.shape[-1], (1, 1), stride, name="shortcut_conv")(x))
         return nn.relu(x + h)
 
 
@@ -72,7 +73,7 @@ class ResNet(nn.Module):
             if self.group_norm
             else functools.partial(nn.BatchNorm, not train, momentum=0.9, epsilon=1e-5)
         )
-        x = nn.Conv(64, (7, 7), (2, 2), use_bias=False, name="stem_conv")(x)
+        x = Conv(64, (7, 7), (2, 2), name="stem_conv")(x)
         x = nn.max_pool(nn.relu(norm(name="stem_norm")(x)), (3, 3), (2, 2), "SAME")
         for stage, blocks in enumerate(self.depth.blocks):
             for block in range(blocks):

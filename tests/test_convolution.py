@@ -1,0 +1,70 @@
+"""convolve: nn.Conv's function on a CPU, equal to XLA's own convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from learned_aggregation.tasks import convolution
+from learned_aggregation.tasks.models.conv import conv
+from learned_aggregation.tasks.models.resnet import ResNet, _Depth
+
+NATIVE = jax.lax.conv_general_dilated
+
+
+def with_gradients(model):
+    """(params, x) -> (output, gradients of a scalar of it), for clients [2, ...] side by side."""
+
+    def scalar(params, x):
+        out = model.apply({"params": params}, x)
+        return jnp.sum(out**2), out
+
+    return jax.jit(jax.vmap(jax.grad(scalar, (0, 1), has_aux=True)))
+
+
+@pytest.mark.parametrize("piece", [2**22, 2000], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    ("window", "stride", "side"), [((3, 3), 1, 5), ((3, 3), 2, 6), ((1, 1), 2, 5), ((7, 7), 2, 8), ((2, 3), 1, 4)]
+)  # fmt: skip
+def test_it_is_the_convolution(window, stride, side, piece, monkeypatch):
+    monkeypatch.setattr(convolution, "PIECE", piece)
+    monkeypatch.setattr(jax.lax, "conv_general_dilated", lambda *_, **__: pytest.fail("XLA's convolution"))
+    ours = nn.Conv(3, window, stride, conv_general_dilated=convolution.convolve)
+    theirs = nn.Conv(3, window, stride, conv_general_dilated=NATIVE)
+    x = jax.random.normal(jax.random.key(0), (2, 7, side, side, 2))
+    params = jax.vmap(lambda key: ours.init(key, x[0])["params"])(jax.random.split(jax.random.key(1)))
+    found, expected = (with_gradients(model)(params, x) for model in (ours, theirs))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
+
+
+def test_models_keep_their_parameters():
+    """Names and initial values are nn.Conv's, so that checkpoints and published counts stay valid."""
+    x = jnp.zeros((1, 8, 8, 3))
+    params = conv("4x6", 5).init(jax.random.key(0), x, train=False)["params"]
+    assert jax.tree.map(jnp.shape, params)["Conv_1"] == {"kernel": (3, 3, 4, 6), "bias": (6,)}
+    alone = nn.Conv(4, (3, 3), 2).init(jax.random.key(0), x)["params"]
+    assert jax.tree.map(jnp.shape, params["Conv_0"]) == jax.tree.map(jnp.shape, alone)
+    deep = ResNet(_Depth((1, 0, 0, 0), True), False, 5)
+    shapes = jax.eval_shape(lambda key: deep.init(key, x, train=False), jax.random.key(0))["params"]
+    block = shapes["stage_0_block_0"]
+    assert [block[f"Conv_{i}"]["kernel"].shape for i in range(3)] == [
+        (1, 1, 64, 64),
+        (3, 3, 64, 64),
+        (1, 1, 64, 256),
+    ]
+
+
+def test_other_backends_keep_their_own_convolution(monkeypatch):
+    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 3))
+    names = ("NHWC", "HWIO", "NHWC")
+
+    def program():
+        function = lambda x, kernel: convolution.convolve(x, kernel, (1, 1), "SAME", dimension_numbers=names)  # noqa: E731
+        return str(jax.make_jaxpr(function)(x, kernel))
+
+    assert "conv_general_dilated" not in program()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "conv_general_dilated" in program()
