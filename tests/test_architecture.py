@@ -26,6 +26,7 @@ LEVELS = {
     "drop_in": 4,
     "loading": 4,
     "federated": 4,
+    "integrations": 5,
     "inner_problem": 5,
     "unroll": 5,
     "antithetic": 6,

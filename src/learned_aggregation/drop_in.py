@@ -60,6 +60,8 @@ class DropIn:
         self.rule = get_aggregator(rule_name, **options)
         self.theta = theta
         self.clients = fixed_clients(rule_name, options)
+        # Told K without depending on it.
+        self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
         self._warned: set[str] = set()
         expected = jax.eval_shape(self.rule.init_theta, jax.random.key(0))
@@ -99,13 +101,28 @@ class DropIn:
           UserError: leaves or shapes that do not fit each other, another number of clients than a fixed-K rule
             takes, weights that are negative, not finite or all 0.
         """
-        self._check_weight_values(weights)
+        self._check_values(deltas, weights)
         return self._update(params, deltas, weights, state)
 
     def step(self, params: Params, deltas: Params, weights: Any, state: AggState) -> tuple[Params, AggState]:
         """As `update`, with the float32 step to ADD to params instead of their sum."""
-        self._check_weight_values(weights)
+        self._check_values(deltas, weights)
         return self._step(params, deltas, weights, state)
+
+    def step_from_mean(self, params: Params, mean_delta: Params, state: AggState) -> tuple[Params, AggState]:
+        """As `step`, from the mean of the clients' deltas, shaped like params.
+
+        Raises:
+          UserError: also for a rule that reads the clients' deltas one by one.
+        """
+        if self.clients not in (None, 1):
+            raise UserError(
+                f"{self.name}: expected the deltas of {self.clients} clients, which it reads one by one, got their "
+                "mean alone. Pass all deltas, or use an aggregator that reads the mean."
+            )
+        if not self._reads_mean:
+            self._warn_outside("num_grads", 1)
+        return self._step(params, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], mean_delta), None, state)
 
     def check_problem(
         self, *, num_local_steps: int | None = None, local_learning_rate: float | None = None
@@ -184,7 +201,6 @@ class DropIn:
                 f"{self.name}: expected the deltas of {self.clients} clients, which it was made for, got {clients}. "
                 "Use an aggregator that takes any number of clients, such as lagg-set."
             )
-        self._warn_outside("num_grads", clients)
         return clients
 
     def _check_state(self, server: Params, state: AggState) -> None:
@@ -213,7 +229,9 @@ class DropIn:
             f"{self.name}: expected {what} with the same tree, got {detail}. Build both from the same model."
         )
 
-    def _check_weight_values(self, weights: Any) -> None:
+    def _check_values(self, deltas: Params, weights: Any) -> None:
+        shape = np.shape(next(iter(jax.tree.leaves(deltas)), ()))
+        self._warn_outside("num_grads", shape[0] if shape else None)
         if weights is None or isinstance(weights, Tracer):
             return
         values = np.asarray(jax.device_get(weights), np.float64)
