@@ -6,13 +6,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
 from learned_aggregation.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.config import Config
 from learned_aggregation.data import DataOptions
-from learned_aggregation.data.federated import to_federated
 from learned_aggregation.data.partitions import PARTITIONS, partition, split_labels
+from learned_aggregation.data.streaming import (
+    Data,
+    Streaming,
+    evaluation_examples,
+    first_windows,
+    resident_or_streamed,
+)
 from learned_aggregation.errors import UserError
 from learned_aggregation.estimators import ESTIMATORS
 from learned_aggregation.evaluation import chunked
@@ -55,6 +62,19 @@ def data_options(config: Config) -> DataOptions:
         tfds_download=config.tfds_download,
         cache_dir=config.cache_dir,
         vocabulary=config.vocabulary,
+        whole_mb={None: config.device_data_mb, True: 0, False: None}[config.stream],
+    )
+
+
+def streaming(config: Config) -> Streaming:
+    return Streaming(
+        config.stream,
+        config.device_data_mb,
+        config.stream_window,
+        config.stream_fresh,
+        config.augment,
+        config.stream_threads,
+        config.seed,
     )
 
 
@@ -86,14 +106,15 @@ def _population(config: Config, natural: np.ndarray | None) -> int:
     return config.num_clients or config.num_grads
 
 
-def train_data(loaded: TaskData) -> FederatedData:
-    return to_federated(loaded.dataset.splits["train"], loaded.rows)
+def train_data(config: Config, loaded: TaskData) -> Data:
+    return resident_or_streamed(loaded.dataset.splits["train"], loaded.rows, streaming(config))
 
 
-def whole_split(loaded: TaskData, split: str) -> FederatedData:
-    """A split as one shared pool."""
+def whole_split(config: Config, loaded: TaskData, split: str) -> Data:
+    """A held-out split as one shared pool; never augmented."""
     data = loaded.dataset.splits[split]
-    return to_federated(data, [np.arange(len(split_labels(data)))])
+    pool = [np.arange(len(split_labels(data)))]
+    return resident_or_streamed(data, pool, streaming(config)._replace(augment=()))
 
 
 def round_sizes(config: Config) -> RoundSizes:
@@ -146,11 +167,11 @@ def theta_settings(config: Config) -> dict[str, Any]:
 
 
 class MetaTraining(NamedTuple):
-    """All that the meta-training loop needs. rounds_per_step: both arms counted."""
+    """All that the meta-training loop needs. datas: of each task's splits; rounds_per_step: both arms counted."""
 
     outer_step: OuterStep
     state: MetaState
-    datas: tuple[dict[str, FederatedData], ...]
+    datas: tuple[dict[str, Data], ...]
     rounds_per_step: int
 
 
@@ -180,9 +201,10 @@ def meta_training(config: Config) -> MetaTraining:
         local = make_local_training(config, loaded.task, rates)
         problem = inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
         estimators.append(ESTIMATORS[config.estimator](problem, episodes, config.perturbation_std))
-        datas.append(put(_meta_train_data(config, loaded), everywhere(mesh)))
+        datas.append(_meta_train_data(config, loaded, mesh))
     optimizer = meta_optimizer(schedule)
-    state = init_meta_state(theta, estimators, datas, optimizer, config.num_tasks, mesh, state_key)
+    first = first_windows(datas, everywhere(mesh))
+    state = init_meta_state(theta, estimators, first, optimizer, config.num_tasks, mesh, state_key)
     outer_step = make_outer_step(
         estimators, optimizer, learning_rate_schedule(schedule), mesh, config.tasks_per_chunk
     )
@@ -190,11 +212,14 @@ def meta_training(config: Config) -> MetaTraining:
     return MetaTraining(outer_step, state, tuple(datas), rounds)
 
 
-def _meta_train_data(config: Config, loaded: TaskData) -> dict[str, FederatedData]:
-    data = {"train": train_data(loaded)}
+def _meta_train_data(config: Config, loaded: TaskData, mesh: Mesh) -> dict[str, Data]:
+    """What lies on the device whole is put on all of the mesh; streams are put there window by window."""
+    data = {"train": train_data(config, loaded)}
     if config.meta_loss_split not in (None, SAME_DATA, "train"):
-        data[config.meta_loss_split] = whole_split(loaded, config.meta_loss_split)
-    return data
+        data[config.meta_loss_split] = whole_split(config, loaded, config.meta_loss_split)
+    return {
+        split: put(d, everywhere(mesh)) if isinstance(d, FederatedData) else d for split, d in data.items()
+    }
 
 
 def learned_theta(config: Config) -> Theta:
@@ -237,9 +262,11 @@ def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str
 
     evaluation = {}
     for split in splits:
-        examples = jax.tree.map(jnp.asarray, loaded.dataset.splits[split].examples)
+        held_out = loaded.dataset.splits[split]
+        examples = evaluation_examples(split, held_out, config.eval_examples, config.device_data_mb)
         evaluation[split] = chunked(examples, config.eval_chunk)
-    return Contest(loaded.task, round_sizes(config), make_rule), Shared(theta, train_data(loaded), evaluation)
+    shared = Shared(theta, train_data(config, loaded), evaluation)
+    return Contest(loaded.task, round_sizes(config), make_rule), shared
 
 
 def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The meta-tester: many seeds and settings of one optimizer on one task, in one compiled program."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from learned_aggregation.data.streaming import Data, windows_of
 from learned_aggregation.evaluation import evaluate_split
 from learned_aggregation.federated import ServerState, federated_round, init_server
 from learned_aggregation.inner_problem import RoundSizes, draw_round
 from learned_aggregation.local_training import LocalTraining
-from learned_aggregation.parallel import compiler_options, map_jobs
+from learned_aggregation.parallel import compiler_options, everywhere, map_jobs
 from learned_aggregation.types import Aggregator, Batch, FederatedData, Key, Task, Theta
 
 Rates = Mapping[str, Any]
@@ -32,10 +33,13 @@ class Contest(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Device data that all jobs read. evaluation: split name -> (chunks, mask), see `chunked`."""
+    """Device data that all jobs read. evaluation: split name -> (chunks, mask), see `chunked`.
+
+    train: where it is a stream, each segment between two evaluations gets the next window, in every run the same.
+    """
 
     theta: Theta
-    train: FederatedData
+    train: Data
     evaluation: dict[str, tuple[Batch, Array]]
 
 
@@ -95,16 +99,21 @@ class Program:
         fill = np.minimum(np.arange(filled), num_jobs - 1)
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds)[fill])
         filled_rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
-        state, metrics = self._start(shared, (filled_rates, keys))
-        losses, evaluated, eval_rounds = [], [metrics], [0]
-        while (done := eval_rounds[-1]) < self._budget.rounds:
-            length = min(self._budget.eval_every, self._budget.rounds - done)
-            segment = self._segment(length)
-            state, loss, metrics = segment(shared, filled_rates, keys, jnp.full(filled, done), state)
-            losses.append(loss)
-            evaluated.append(metrics)
-            eval_rounds.append(done + length)
-            on_progress(eval_rounds[-1])
+        losses, eval_rounds = [], [0]
+        with windows_of(shared.train, everywhere(self._mesh)) as windows:
+            window = shared._replace(train=next(windows))
+            state, metrics = self._start(window, (filled_rates, keys))
+            evaluated = [metrics]
+            while (done := eval_rounds[-1]) < self._budget.rounds:
+                length = min(self._budget.eval_every, self._budget.rounds - done)
+                segment = self._segment(length)
+                state, loss, metrics = segment(window, filled_rates, keys, jnp.full(filled, done), state)
+                window = shared._replace(train=next(windows))
+                jax.block_until_ready(losses[-1:])  # no more than two segments, and their windows, in flight
+                losses.append(loss)
+                evaluated.append(metrics)
+                eval_rounds.append(done + length)
+                on_progress(eval_rounds[-1])
         losses, evaluated = jax.device_get((losses, evaluated))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1)[:num_jobs], *evaluated)
         return Curves(np.concatenate(losses, axis=1)[:num_jobs], np.array(eval_rounds), stacked)
@@ -131,7 +140,8 @@ def _segment(contest: Contest, length: int, mesh: Mesh, chunk: int | None) -> Ca
 
         def step(state: ServerState, round_index: Array):
             cohort_key, train_key = jax.random.split(jax.random.fold_in(key, round_index))
-            batches, weight = draw_round(shared.train, cohort_key, contest.sizes)
+            train = cast(FederatedData, shared.train)  # `Program.run` passes a window in place of a stream
+            batches, weight = draw_round(train, cohort_key, contest.sizes)
             return federated_round(shared.theta, aggregator, local, state, batches, weight, train_key)
 
         state, losses = jax.lax.scan(step, state, done + jnp.arange(length))

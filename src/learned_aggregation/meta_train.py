@@ -10,10 +10,12 @@ import jax
 from jax.sharding import Mesh
 
 from learned_aggregation.checkpoint import Checkpointer
+from learned_aggregation.data.streaming import Data, windows_of_all
 from learned_aggregation.distributed import any_process, is_main, replicated
 from learned_aggregation.errors import RunError
 from learned_aggregation.interrupts import StopRequest
 from learned_aggregation.meta_step import OuterStep
+from learned_aggregation.parallel import everywhere
 from learned_aggregation.progress import ProgressBar
 from learned_aggregation.trackers import Tracker
 from learned_aggregation.types import MetaState, Metrics
@@ -33,7 +35,7 @@ class Saving(NamedTuple):
 def meta_train(
     outer_step: OuterStep,
     state: MetaState,
-    datas: Sequence[Any],
+    datas: Sequence[Mapping[str, Data]],
     *,
     num_outer_steps: int,
     rounds_per_step: int,
@@ -46,6 +48,7 @@ def meta_train(
     """Runs outer steps until `num_outer_steps` or a signal; a checkpoint is saved at the start and at the end.
 
     Args:
+      datas: for each task, its splits; of those that are streams each outer step gets the next window.
       rounds_per_step: federated rounds in an outer step, both arms counted, for the rate.
       mesh: the devices that the state lies on.
       log_every: outer steps between rows of metrics; the others never leave the device.
@@ -65,15 +68,20 @@ def meta_train(
             checkpointer.save(step, whole, saving.config_text, saving.settings)
         return step
 
-    with StopRequest() as stop:
+    with StopRequest() as stop, windows_of_all(datas, everywhere(mesh), start) as windows:
+        in_flight: deque[Metrics] = deque()
         try:
             # The first checkpoint shows at once that saving works, and keeps the untrained theta to compare with.
             saved = start if checkpointer.latest_step() == start else save(state, start)
             while step < num_outer_steps and not any_process(stop.signal is not None):
+                window = next(windows)
                 # Whatever the step needs is on the device already.
                 with jax.transfer_guard("disallow"):
-                    state, metrics = outer_step(state, datas)
+                    state, metrics = outer_step(state, window)
                 step += 1
+                in_flight.append(metrics)
+                if len(in_flight) > LAG:  # no more windows than that are on the device
+                    jax.block_until_ready(in_flight.popleft())
                 if step % log_every == 0 or step == num_outer_steps:
                     log.add(step, metrics)
                 if step % saving.every == 0:

@@ -85,12 +85,12 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 def put(tree: Any, sharding: NamedSharding) -> Any:
     """`jax.device_put` that also reaches the devices of other processes, which must pass the same values."""
 
-    def one(leaf: jax.Array) -> jax.Array:
+    def one(leaf: jax.Array | np.ndarray) -> jax.Array:
         if sharding.is_fully_addressable:
             return jax.device_put(leaf, sharding)
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(one(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-        if not leaf.is_fully_addressable:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf  # on all the devices already
         host = np.asarray(leaf)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

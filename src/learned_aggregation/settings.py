@@ -136,6 +136,13 @@ def _check_trackers(where: str, value: Any) -> tuple[str, ...]:
     return tuple(name for name in kind.check(where, () if value is None else value) if name != "csv")
 
 
+def _check_augment(where: str, value: Any) -> tuple[str, ...]:
+    from learned_aggregation.data.augment import AUGMENTATIONS
+
+    kind = names(choice(lambda: AUGMENTATIONS).check, what="names of augmentations", such_as="crop,flip")
+    return kind.check(where, () if value is None else value)
+
+
 def _check_schedule(where: str, value: Any) -> dict[str, Any]:
     given = mapping(where, value, "dict(peak_value=3e-3, decay_steps=4900)")
     for key in given:
@@ -285,6 +292,12 @@ class Config:
     eval_every: int | None = setting(
         None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations a run"
     )
+    eval_examples: int | None = setting(
+        None,
+        optional(whole(1, 10000)),
+        TEST,
+        "examples of a split that are evaluated, the same in every run; None: all",
+    )
     eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
     sweep_config: Mapping[str, Any] | None = setting(
         None,
@@ -306,6 +319,28 @@ class Config:
     from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
     auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start")
 
+    stream: bool | None = setting(
+        None,
+        optional(switch()),
+        DATA,
+        "read the data in windows while the device works; None: where a split is above device_data_mb",
+    )
+    device_data_mb: int = setting(
+        4096, whole(1, 4096), DATA, "megabytes that a split, or its windows, may take on a device"
+    )
+    stream_window: int = setting(
+        4096, whole(1, 4096), DATA, "examples of each client in a window of a stream"
+    )
+    stream_fresh: int = setting(
+        1024, whole(1, 1024), DATA, "how many of them are new at each outer step, or each evaluation"
+    )
+    stream_threads: int = setting(2, whole(1, 2), DATA, "threads that read ahead; they change no result")
+    augment: tuple[str, ...] = setting(
+        (),
+        Kind(_check_augment, "NAME[,NAME]", literal=False),
+        DATA,
+        "of training images, while they are read: crop, flip",
+    )
     tfds_data_dir: str | None = setting(
         None, optional(path("data")), DATA, "where TFDS data lies; None is TFDS's default"
     )
@@ -398,6 +433,7 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
 def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     longest = values["num_inner_steps"]
     if values["run_type"] == "meta-train":
+    _check_stream(checked, where)
         for name in ("truncation_schedule_min_length", "truncation_length"):
             if values[name] > longest:
                 remedy = f"Lower {name} or raise num_inner_steps."
@@ -425,4 +461,14 @@ def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> N
             refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
         if values["run_type"] != run_type and values[name]:
             remedy = f"Add --run_type {run_type}, or leave {name} out."
+def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    if values["stream_fresh"] > values["stream_window"]:
+        remedy = "Lower stream_fresh or raise stream_window."
+        expected = f"at most stream_window, {values['stream_window']}"
+        refuse(where("stream_fresh"), expected, values["stream_fresh"], remedy)
+    if values["augment"] and values["stream"] is False:
+        remedy = "Leave stream out: images are augmented while they are read."
+        refuse(where("stream"), "True or None with augment", False, remedy)
+
+
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)

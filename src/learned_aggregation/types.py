@@ -47,11 +47,11 @@ class Dataset(NamedTuple):
 
 
 class FederatedData(NamedTuple):
-    """One split on the device, divided over clients: an argument of the jitted step.
+    """One split on the device, or a window of it, divided over clients: an argument of the jitted step.
 
     examples: leaves [N, ...].
     rows: example ids of each client, cyclically padded to the largest client.
-    sizes: the number of examples of each client (its weight).
+    sizes: the number of examples of each client (its weight); in a window, of all that the client has.
     """
 
     examples: dict[str, Array]

@@ -51,6 +51,8 @@ class DataOptions(NamedTuple):
       ~/.cache/learned-aggregation.
     task: the task name the user gave, for error messages only.
     vocabulary: the SentencePiece model that lm1b is read with; None is bytes.
+    whole_mb: splits of images on disk with more megabytes than this stay there and are decoded when they are
+      used, where the files allow random access; None reads everything into memory.
     """
 
     seed: int = 0
@@ -59,6 +61,7 @@ class DataOptions(NamedTuple):
     cache_dir: str | None = None
     task: str | None = None
     vocabulary: str | None = None
+    whole_mb: int | None = None
 
 
 class Description(NamedTuple):

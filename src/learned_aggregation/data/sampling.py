@@ -28,7 +28,9 @@ def sample_cohort(
     """
     ids = _choose_clients(jax.random.fold_in(key, 1), data.rows.shape[0], num_clients)
     sizes = data.sizes[ids]
-    places = integers_below(key, (num_clients, num_steps, batch_size), sizes[:, None, None])
+    # In a window of a stream a client has fewer rows than examples.
+    here = jnp.minimum(sizes, data.rows.shape[1])
+    places = integers_below(key, (num_clients, num_steps, batch_size), here[:, None, None])
     rows = data.rows[ids[:, None, None], places]
     return _take(data.examples, rows), sizes.astype(jnp.float32), ids
 

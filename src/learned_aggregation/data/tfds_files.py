@@ -60,6 +60,23 @@ def read_part(folder: Path, part: str) -> Part:
     return Part(count, _counted(_examples(builder, part), count))
 
 
+def by_number(folder: Path, part: str, *, skip: str | None = None) -> Any | None:
+    """A part as a sequence of examples that are read and decoded one by one; None where the files are TFRecord.
+
+    Args:
+      skip: a feature that is left as the bytes it is stored in.
+    Raises:
+      Exception: as `read_part`.
+    """
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(folder)
+    if builder.info.file_format.value == "tfrecord":
+        return None
+    decoders = {skip: tfds.decode.SkipDecoding()} if skip else None
+    return builder.as_data_source(split=part, decoders=decoders)
+
+
 def _counted(examples: Iterator[Any], declared: int) -> Iterator[Any]:
     found = 0
     for example in examples:
