@@ -426,6 +426,7 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
     checked = {name: SETTINGS[name].kind.check(where(name), value) for name, value in values.items()}
     _check_sizes(checked, where)
+    _check_stream(checked, where)
     _check_run_type(checked, where)
     return checked
 
@@ -433,7 +434,6 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
 def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     longest = values["num_inner_steps"]
     if values["run_type"] == "meta-train":
-    _check_stream(checked, where)
         for name in ("truncation_schedule_min_length", "truncation_length"):
             if values[name] > longest:
                 remedy = f"Lower {name} or raise num_inner_steps."
@@ -454,13 +454,6 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
         refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
 
 
-def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
-    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants")):
-        if values["run_type"] == run_type and not values[name]:
-            refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
-        if values["run_type"] != run_type and values[name]:
-            remedy = f"Add --run_type {run_type}, or leave {name} out."
 def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     if values["stream_fresh"] > values["stream_window"]:
         remedy = "Lower stream_fresh or raise stream_window."
@@ -471,4 +464,11 @@ def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> Non
         refuse(where("stream"), "True or None with augment", False, remedy)
 
 
+def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
+    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants")):
+        if values["run_type"] == run_type and not values[name]:
+            refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
+        if values["run_type"] != run_type and values[name]:
+            remedy = f"Add --run_type {run_type}, or leave {name} out."
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
