@@ -80,7 +80,7 @@ def streaming(config: Config) -> Streaming:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    task, dataset = make_task(name, data_options(config))
+    task, dataset = make_task(name, data_options(config), config.remat)
     train = dataset.splits["train"]
     own = {
         "dirichlet": {"alpha": config.partition_alpha},
@@ -146,9 +146,9 @@ def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
 
 def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
     if config.optimizer in DATA_PARALLEL:
-        return local_training(task, LOCAL_OPTIMIZERS["sgd"](1.0))
+        return local_training(task, LOCAL_OPTIMIZERS["sgd"](1.0), remat=config.remat)
     optimizer = LOCAL_OPTIMIZERS[config.local_optimizer](rates["local_learning_rate"])
-    return local_training(task, optimizer, keep_state=config.keep_local_state)
+    return local_training(task, optimizer, config.keep_local_state, config.remat)
 
 
 def theta_settings(config: Config) -> dict[str, Any]:

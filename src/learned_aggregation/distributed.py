@@ -98,7 +98,7 @@ def runtime_error(error: Exception) -> RunError:
     if "RESOURCE_EXHAUSTED" in reason or "out of memory" in reason.lower():
         return RunError(
             f"device: expected enough memory for the step, got {reason}. Set tasks_per_chunk (fewer inner problems "
-            "at once), or lower num_tasks or local_batch_size."
+            "at once) or remat, or lower num_tasks, local_batch_size or eval_chunk."
         )
     if not is_alone():
         return RunError(

@@ -24,7 +24,7 @@ class LocalTraining(NamedTuple):
 
 
 def local_training(
-    task: Task, optimizer: optax.GradientTransformation, keep_state: bool = False
+    task: Task, optimizer: optax.GradientTransformation, keep_state: bool = False, remat: bool = False
 ) -> LocalTraining:
     """H steps of `optimizer` on the task's loss, as one scan (the program's size does not grow with H).
 
@@ -33,6 +33,8 @@ def local_training(
 
     Args:
       keep_state: the optimizer's state outlives the round (DiLoCo's workers) instead of starting afresh.
+      remat: a gradient THROUGH local training (truncated backpropagation) keeps each step's parameters and computes
+        the rest again; other meta-gradients don't notice.
     """
     gradient = jax.value_and_grad(task.loss, has_aux=True)
 
@@ -47,6 +49,7 @@ def local_training(
             updates, opt_state = optimizer.update(grads, opt_state, local)
             return (optax.apply_updates(local, updates), model_state, opt_state), loss
 
+        step = jax.checkpoint(step) if remat else step
         num_steps = jax.tree.leaves(batches)[0].shape[0]
         start = (params, model_state, client_state if keep_state else optimizer.init(params))
         (local, model_state, opt_state), losses = jax.lax.scan(

@@ -367,6 +367,13 @@ class Config:
     )
 
     num_devices: int | None = setting(None, optional(whole(1, 1)), MACHINE, "devices to use; None is all")
+    remat: bool = setting(
+        False,
+        switch(),
+        MACHINE,
+        "less memory for more time: gradients compute the activations of a model's blocks (resnet, vit, transformer) "
+        "and of local steps again instead of keeping them",
+    )
     compilation_cache: bool = setting(
         True, switch(), MACHINE, "keep compiled programs in cache_dir for the next run"
     )

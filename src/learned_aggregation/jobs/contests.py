@@ -14,6 +14,7 @@ from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config
 from learned_aggregation.data.partitions import class_counts, split_labels
+from learned_aggregation.distributed import runtime_error
 from learned_aggregation.meta_test import Budget, Curves, Program
 from learned_aggregation.parallel import job_mesh, jobs_at_once
 from learned_aggregation.points import Point
@@ -84,7 +85,11 @@ class GroupRunner:
         self._program = Program(contest, budget, job_mesh(len(jax.devices()), config.num_devices))
 
     def run(self, points: Sequence[Point], seeds: Sequence[int], what: str) -> list[Curves]:
-        """Each point with every seed: one Curves (jobs = seeds) a point. `what` names the progress bar."""
+        """Each point with every seed: one Curves (jobs = seeds) a point. `what` names the progress bar.
+
+        Raises:
+          RunError: the device ran out of memory, or failed.
+        """
         bar = ProgressBar(what, self._rounds)
         try:
             curves = self._program.run(
@@ -93,6 +98,8 @@ class GroupRunner:
                 np.tile(np.asarray(seeds), len(points)),
                 lambda done: bar.update(done, {}),
             )
+        except jax.errors.JaxRuntimeError as error:
+            raise runtime_error(error) from error
         finally:
             bar.close()
         return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]

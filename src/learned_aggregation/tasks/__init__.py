@@ -13,11 +13,12 @@ if TYPE_CHECKING:  # listing names must not wait for JAX
     from learned_aggregation.types import Dataset, Task
 
 
-def make_task(name: str, options: DataOptions | None = None) -> tuple[Task, Dataset]:
+def make_task(name: str, options: DataOptions | None = None, remat: bool = False) -> tuple[Task, Dataset]:
     """The task and the data set that a name such as `mlp128x128_fmnist_28` stands for.
 
     Args:
       options: where and how data is read; see DataOptions.
+      remat: see make_model.
     Raises:
       UserError: a name that does not parse, a data set that is not there.
     """
@@ -25,15 +26,23 @@ def make_task(name: str, options: DataOptions | None = None) -> tuple[Task, Data
     from learned_aggregation.tasks.language_modelling import language_modelling
 
     options = (options or DataOptions())._replace(task=ALIASES.get(name, name))  # messages name one like it
-    model, about = make_model(name, options)  # before the data set is loaded: its errors come at once
+    model, about = make_model(name, options, remat)  # before the data set is loaded: its errors come at once
     parsed = parse_task_name(name)
     dataset = load_dataset(parsed.dataset, parsed.size, options)
     make = language_modelling if about.kind == "text" else classification
     return make(name, model, dataset), dataset
 
 
-def make_model(name: str, options: DataOptions | None = None) -> tuple[nn.Module, Description]:
-    """The model of a task and what its inputs are; no data is loaded."""
+def make_model(
+    name: str, options: DataOptions | None = None, remat: bool = False
+) -> tuple[nn.Module, Description]:
+    """The model of a task and what its inputs are; no data is loaded.
+
+    Args:
+      remat: a model in blocks (resnet, vit, transformer) keeps their inputs for the gradient and computes their
+        activations again; other models stay as they are.
+    """
     parsed = parse_task_name(name)
     about = describe(parsed.dataset, parsed.size, options)
-    return MODELS[parsed.family](parsed.arguments, about.num_classes), about
+    model = MODELS[parsed.family](parsed.arguments, about.num_classes)
+    return model.clone(remat=True) if remat and hasattr(model, "remat") else model, about

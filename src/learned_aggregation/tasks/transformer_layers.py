@@ -47,10 +47,12 @@ class Layers(nn.Module):
 
     Args:
       make_block: () -> a Block without a parent.
+      remat: keep each block's input for the gradient, and compute the rest of its activations again.
     """
 
     make_block: Callable[[], nn.Module]
     count: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -62,4 +64,5 @@ class Layers(nn.Module):
         def step(h, layer):
             return block.apply({"params": layer}, h), None
 
+        step = jax.checkpoint(step) if self.remat else step
         return jax.lax.scan(step, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers))[0]

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -65,6 +65,7 @@ class ResNet(nn.Module):
     depth: _Depth
     group_norm: bool
     num_classes: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -75,11 +76,12 @@ class ResNet(nn.Module):
         )
         x = Conv(64, (7, 7), (2, 2), name="stem_conv")(x)
         x = nn.max_pool(nn.relu(norm(name="stem_norm")(x)), (3, 3), (2, 2), "SAME")
+        block_of = cast(type[Block], nn.remat(Block)) if self.remat else Block
         for stage, blocks in enumerate(self.depth.blocks):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"stage_{stage}_block_{block}"
-                x = Block(64 * 2**stage, stride, self.depth.bottleneck, norm, name=name)(x)
+                x = block_of(64 * 2**stage, stride, self.depth.bottleneck, norm, name=name)(x)
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
 
 

@@ -25,6 +25,7 @@ class Transformer(nn.Module):
     heads: int
     layers: int
     vocabulary: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, tokens, train: bool):
@@ -39,7 +40,7 @@ class Transformer(nn.Module):
         )
         embedding_init = nn.initializers.truncated_normal(1.0)
         x = nn.Embed(self.vocabulary, self.hidden, embedding_init=embedding_init, name="embed")(tokens)
-        x = Layers(block, self.layers, name="layers")(x)
+        x = Layers(block, self.layers, self.remat, name="layers")(x)
         return nn.Dense(self.vocabulary, kernel_init=_fan_in(1.0), name="head")(nn.LayerNorm(name="norm")(x))
 
 

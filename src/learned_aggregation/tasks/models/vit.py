@@ -29,6 +29,7 @@ class VisionTransformer(nn.Module):
     heads: int
     layers: int
     num_classes: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -45,7 +46,7 @@ class VisionTransformer(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             parent=None,
         )
-        x = cast(Array, Layers(block, self.layers, name="layers")(x))
+        x = cast(Array, Layers(block, self.layers, self.remat, name="layers")(x))
         first = nn.LayerNorm(name="norm")(x[:, 0])
         return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(first)
 
