@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow bench lint lock
+.PHONY: venv quickstart report-demo test test-slow test-learned-optimization bench lint lock
 
 venv: $(READY)
 
@@ -26,6 +26,16 @@ test: venv lint
 
 test-slow: venv
 	$(RUN) -m pytest -m slow
+
+# The released learned_optimization, without its pins of 2021, in an environment of its own.
+test-learned-optimization: .venv-learned-optimization/.ready
+	.venv-learned-optimization/bin/python -m pytest -m extras tests/test_learned_optimization.py
+
+.venv-learned-optimization/.ready: requirements-learned-optimization.txt requirements.lock
+	$(PYTHON) -m venv .venv-learned-optimization
+	.venv-learned-optimization/bin/pip install --quiet --disable-pip-version-check -r requirements-learned-optimization.txt
+	.venv-learned-optimization/bin/pip install --quiet --disable-pip-version-check --no-deps learned-optimization==0.0.1 --editable .
+	touch $@
 
 bench: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.run $(BENCH)

@@ -1,5 +1,6 @@
 """An aggregator for a training loop of one's own: `params, state = agg.update(params, deltas, weights, state)`."""
 
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -58,23 +59,27 @@ class DropIn:
         options = dict(options or {})
         self.name = name or rule_name
         self.rule = get_aggregator(rule_name, **options)
-        self.theta = theta
+        self.theta = jax.tree.map(jnp.asarray, theta)
         self.clients = fixed_clients(rule_name, options)
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
         self._warned: set[str] = set()
-        expected = jax.eval_shape(self.rule.init_theta, jax.random.key(0))
-        change = first_difference(shapes(theta), shapes(expected))
-        if change is not None:
-            leaf, got, want = change
-            raise UserError(
-                f"{self.name}: expected theta leaf {leaf} {want}, got {got}. "
-                f"Use a theta meta-trained for {rule_name} with {options}."
-            )
+        self._check_theta(theta)
         self._step = jax.jit(self._checked_step)
         self._update = jax.jit(self._checked_update)
         self._init = jax.jit(self._checked_init)
+
+    def with_theta(self, theta: Theta) -> "DropIn":
+        """The same rule with another theta, which may be traced; nothing is compiled again.
+
+        Raises:
+          UserError: a theta that is not the rule's.
+        """
+        self._check_theta(theta)
+        other = copy.copy(self)
+        other.theta = theta
+        return other
 
     def init(self, params: Params) -> AggState:
         """The state before the first round.
@@ -82,7 +87,7 @@ class DropIn:
         Raises:
           UserError: a leaf that is not a floating-point array, or no leaf at all.
         """
-        return self._init(params)
+        return self._init(self.theta, params)
 
     def update(
         self, params: Params, deltas: Params, weights: Any, state: AggState
@@ -102,12 +107,12 @@ class DropIn:
             takes, weights that are negative, not finite or all 0.
         """
         self._check_values(deltas, weights)
-        return self._update(params, deltas, weights, state)
+        return self._update(self.theta, params, deltas, weights, state)
 
     def step(self, params: Params, deltas: Params, weights: Any, state: AggState) -> tuple[Params, AggState]:
         """As `update`, with the float32 step to ADD to params instead of their sum."""
         self._check_values(deltas, weights)
-        return self._step(params, deltas, weights, state)
+        return self._step(self.theta, params, deltas, weights, state)
 
     def step_from_mean(self, params: Params, mean_delta: Params, state: AggState) -> tuple[Params, AggState]:
         """As `step`, from the mean of the clients' deltas, shaped like params.
@@ -122,7 +127,8 @@ class DropIn:
             )
         if not self._reads_mean:
             self._warn_outside("num_grads", 1)
-        return self._step(params, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], mean_delta), None, state)
+        delta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], mean_delta)
+        return self._step(self.theta, params, delta, None, state)
 
     def check_problem(
         self, *, num_local_steps: int | None = None, local_learning_rate: float | None = None
@@ -133,20 +139,20 @@ class DropIn:
 
     # Whatever depends on shapes and dtypes alone is checked while JAX traces: once a compilation.
 
-    def _checked_init(self, params: Params) -> AggState:
-        return self.rule.init(self.theta, self._as_float32(params))
+    def _checked_init(self, theta: Theta, params: Params) -> AggState:
+        return self.rule.init(theta, self._as_float32(params))
 
-    def _checked_update(self, params: Params, deltas: Params, weights: Any, state: AggState):
-        step, state = self._checked_step(params, deltas, weights, state)
+    def _checked_update(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
+        step, state = self._checked_step(theta, params, deltas, weights, state)
 
         def add(leaf: Array, change: Array) -> Array:
             return jnp.asarray(leaf + change, jnp.result_type(leaf))  # the sum in the wider of the two
 
         return jax.tree.map(add, params, step), state
 
-    def _checked_step(self, params: Params, deltas: Params, weights: Any, state: AggState):
+    def _checked_step(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
         server = self._as_float32(params)
-        self._check_state(server, state)
+        self._check_state(theta, server, state)
         clients = self._check_deltas(params, deltas)
         if weights is None:
             weight = jnp.ones(clients)
@@ -161,7 +167,7 @@ class DropIn:
         if weights is not None:
             delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
         update = ClientUpdate(delta, (), jnp.zeros(clients), weight)
-        return self.rule.update(self.theta, update, state, server)
+        return self.rule.update(theta, update, state, server)
 
     def _as_float32(self, params: Params) -> Params:
         leaves = named_leaves(params)
@@ -203,8 +209,18 @@ class DropIn:
             )
         return clients
 
-    def _check_state(self, server: Params, state: AggState) -> None:
-        expected = jax.eval_shape(self.rule.init, self.theta, server)
+    def _check_theta(self, theta: Theta) -> None:
+        expected = jax.eval_shape(self.rule.init_theta, jax.random.key(0))
+        change = first_difference(shapes(theta), shapes(expected))
+        if change is not None:
+            leaf, got, want = change
+            raise UserError(
+                f"{self.name}: expected theta leaf {leaf} {want}, got {got}. "
+                "Use a theta meta-trained for this rule and its options."
+            )
+
+    def _check_state(self, theta: Theta, server: Params, state: AggState) -> None:
+        expected = jax.eval_shape(self.rule.init, theta, server)
         self._check_structure("a state of these params", state, expected)
         change = first_difference(shapes(state), shapes(expected))
         if change is not None:

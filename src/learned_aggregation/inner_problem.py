@@ -86,6 +86,8 @@ def inner_problem(
         batches, weight = draw_round(data["train"], cohort_key, sizes)
         state, train_loss = federated_round(theta, aggregator, local, state, batches, weight, train_key)
         meta_loss = measure(state, train_loss, batches, data, measure_key)
+        if task.normalise is not None:
+            return state, task.normalise(meta_loss)
         return state, normalise_loss(meta_loss, task.num_classes)
 
     return InnerProblem(reset, advance)

@@ -66,6 +66,7 @@ class Task(NamedTuple):
     loss: (params, model_state, key, batch) -> (mean loss [], (model_state, metrics)); training mode.
     evaluate: (params, model_state, batch) -> per-example metrics, leaves [B]; test mode.
     num_classes: C; a uniform guess has loss ln C.
+    normalise: bounds the meta-loss, so that one diverging problem cannot drown the others; None: by num_classes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Task(NamedTuple):
     loss: Callable[[Params, ModelState, Key, Batch], tuple[Float[Array, ""], tuple[ModelState, Metrics]]]
     evaluate: Callable[[Params, ModelState, Batch], Metrics]
     num_classes: int
+    normalise: Callable[[Float[Array, ""]], Float[Array, ""]] | None = None
 
 
 class ClientUpdate(NamedTuple):
