@@ -1,0 +1,1 @@
+"""Handwritten digits at non-IID clients, aggregated by learned-aggregation."""
