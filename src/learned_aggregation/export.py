@@ -213,10 +213,11 @@ def _curve(metrics: Sequence[Mapping[str, float]], last: float) -> list[list[flo
 def _cost(run: Path, last: float) -> dict[str, Any]:
     """Outer steps, seconds and the machine; the clock starts again whenever a run is resumed."""
     rows = [row for row in _metrics(run) if row["step"] <= last]
-    seconds = 0.0
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
-        if after is None or after["elapsed_s"] < row["elapsed_s"]:
-            seconds += row["elapsed_s"]
+    seconds = sum(
+        row["elapsed_s"]
+        for i, row in enumerate(rows)
+        if i + 1 == len(rows) or rows[i + 1]["elapsed_s"] < row["elapsed_s"]
+    )
     facts = read_json(run / "run.json")
     return {
         "outer_steps": int(rows[-1]["step"]) if rows else 0,

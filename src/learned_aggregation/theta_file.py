@@ -128,7 +128,7 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
     if found.is_file():
         return found
     got = "no such file" if found == path else f"no {found}"
-    if Path(given).name == str(given) and not path.exists():
+    if Path(given).name == str(given) and found != path and not path.exists():
         known = pretrained_names()
         raise UserError(
             f"{given}: expected a pretrained aggregator ({', '.join(known) or 'none is here'}) or the path of a "
