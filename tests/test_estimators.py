@@ -91,7 +91,7 @@ def test_an_episode_restarts_between_windows_with_both_arms_alike():
         before = state
         _, state, _ = estimate(THETA, state, (), jax.random.key(step))
         restarted = bool(is_over(before.episode))
-        one_eps = all(float(abs(x)) < 6 * STD for x in jax.tree.leaves(state.accumulator))
+        one_eps = all(float(abs(x)) < 6 / STD for x in jax.tree.leaves(state.accumulator))
         if restarted:
             assert int(state.episode.position) == 1
             assert one_eps

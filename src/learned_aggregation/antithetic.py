@@ -11,7 +11,7 @@ from learned_aggregation.types import InnerProblem, Key, Theta
 from learned_aggregation.unroll import unroll
 
 
-def perturbation(key: Key, theta: Theta, std: float) -> Theta:
+def perturbation(key: Key, theta: Theta, std: float | Array) -> Theta:
     """eps ~ N(0, std^2 I), shaped like theta; drawn as one vector, which compiles faster than many."""
     flat, unravel = ravel_pytree(theta)
     return unravel(std * jax.random.normal(key, flat.shape, flat.dtype))
@@ -20,6 +20,12 @@ def perturbation(key: Key, theta: Theta, std: float) -> Theta:
 def arms_of(theta: Theta, eps: Theta) -> Theta:
     """theta + eps and theta - eps, stacked on a new leading axis of 2."""
     return jax.tree.map(lambda t, e: jnp.stack([t + e, t - e]), theta, eps)
+
+
+def start_arms(problem: InnerProblem, theta: Theta, data: Any, key: Key) -> Any:
+    """The pair of inner states at the start of an episode: both arms alike, leaves [2, ...]."""
+    start = problem.reset(theta, data, key)
+    return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), start)
 
 
 def unroll_arms(
@@ -33,7 +39,7 @@ def unroll_arms(
     return jax.vmap(one_arm)(arms_of(theta, eps), states)
 
 
-def directional_gradient(direction: Theta, losses: Float[Array, "2 L"], std: float) -> Theta:
-    """direction * mean_r(loss_plus - loss_minus) / (2 std^2)."""
+def directional_gradient(direction: Theta, losses: Float[Array, "2 L"]) -> Theta:
+    """direction * mean_r(loss_plus - loss_minus) / 2, the direction being a sum of eps / std^2."""
     difference = jnp.mean(losses[0] - losses[1])
-    return jax.tree.map(lambda x: x * difference / (2.0 * std**2), direction)
+    return jax.tree.map(lambda x: x * difference / 2.0, direction)

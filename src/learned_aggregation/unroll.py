@@ -19,20 +19,22 @@ class Episode(NamedTuple):
 class EpisodeSchedule(NamedTuple):
     """Log-uniform episode lengths that are whole windows.
 
-    min_length, max_length: in rounds; window: L, in rounds.
+    min_length, max_length: in rounds, may be traced; window: L, in rounds.
     """
 
-    min_length: int
-    max_length: int
+    min_length: float | Array
+    max_length: float | Array
     window: int
 
 
-def log_uniform_length(u: Float[Array, ""], min_length: int, max_length: int) -> Int[Array, ""]:
+def log_uniform_length(
+    u: Float[Array, ""], min_length: float | Array, max_length: float | Array
+) -> Int[Array, ""]:
     """trunc(exp(ln min + u (ln max - ln min))), u uniform in [0, 1): an episode's length in rounds.
 
     Source: Joseph et al., 2025, arXiv:2312.02204 (the log-uniform schedule of learned_optimization).
     """
-    low, high = jnp.log(float(min_length)), jnp.log(float(max_length))
+    low, high = (jnp.log(jnp.asarray(bound, jnp.float32)) for bound in (min_length, max_length))
     return jnp.exp(low + u * (high - low)).astype(jnp.int32)
 
 
@@ -52,6 +54,11 @@ def start_midway(schedule: EpisodeSchedule, key: Key) -> Episode:
 
 def is_over(episode: Episode) -> Array:
     return episode.position >= episode.length
+
+
+def restart_where(over: Array, restarted: Any, state: Any) -> Any:
+    """`restarted` where the episode of `state` is over, `state` itself elsewhere."""
+    return jax.tree.map(lambda new, old: jnp.where(over, new, old), restarted, state)
 
 
 def unroll(
