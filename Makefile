@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-learned-optimization bench lint lock
+.PHONY: venv quickstart report-demo test test-slow test-extras test-learned-optimization bench lint lock
 
 venv: $(READY)
 
@@ -26,6 +26,16 @@ test: venv lint
 
 test-slow: venv
 	$(RUN) -m pytest -m slow
+
+# The tests that need TensorFlow (lm1b through seqio), in an environment of its own.
+test-extras: .venv-extras/.ready
+	.venv-extras/bin/python -m pytest -m extras tests/test_text.py
+
+.venv-extras/.ready: requirements-extras.txt requirements.lock setup.py
+	$(PYTHON) -m venv .venv-extras
+	.venv-extras/bin/pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-extras.txt
+	.venv-extras/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
 
 # The released learned_optimization, without its pins of 2021, in an environment of its own.
 test-learned-optimization: .venv-learned-optimization/.ready

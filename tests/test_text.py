@@ -1,5 +1,6 @@
 """Text: the standard library's sources, lm1b through TFDS and seqio, and the task of language modelling."""
 
+import csv
 import importlib.machinery
 import sys
 import types
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from learned_aggregation.cli import main
 from learned_aggregation.data import DataOptions, describe, lm1b, load_dataset, pytext
 from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.text import windows
@@ -234,6 +236,7 @@ def test_lm1b_missing_data_or_package_or_vocabulary_says_what_to_do(tmp_path, mo
         make_task("transformer32_lm", DataOptions(tfds_data_dir=str(tmp_path)))
 
 
+@pytest.mark.extras
 def test_lm1b_with_the_real_byte_vocabulary(tmp_path):
     seqio = pytest.importorskip("seqio")
     real = seqio.ByteVocabulary()
@@ -244,6 +247,20 @@ def test_lm1b_with_the_real_byte_vocabulary(tmp_path):
     assert "naïve but honest.|This is" in decode(data.splits["train"])
 
 
+@pytest.mark.extras
+def test_a_language_model_is_tested_on_lm1b_from_the_command_line(tmp_path):
+    pytest.importorskip("seqio")
+    prepare_lm1b(tmp_path / "data")
+    sizes = "--num_grads 2 --num_local_steps 2 --local_batch_size 4 --num_inner_steps 3 --num_runs 1"
+    paths = f"--tfds_data_dir {tmp_path}/data --run_dir {tmp_path}/run"
+    command = f"--run_type benchmark --optimizer fedavg --task transformer32_lm {sizes} {paths}"
+    assert main(command.split()) == 0
+    with open(tmp_path / "run/rounds.csv", newline="") as file:
+        losses = [float(row["test_loss"]) for row in csv.DictReader(file) if row["test_loss"]]
+    assert losses[-1] < losses[0] < 2 * np.log(lm1b.BYTES)
+
+
+@pytest.mark.extras
 def test_lm1b_with_a_sentencepiece_model(tmp_path):
     seqio = pytest.importorskip("seqio")
     import sentencepiece
