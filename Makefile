@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-extras test-learned-optimization bench lint lock
+.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench lint lock
 
 venv: $(READY)
 
@@ -47,6 +47,18 @@ test-learned-optimization: .venv-learned-optimization/.ready
 	.venv-learned-optimization/bin/pip install --quiet --disable-pip-version-check --no-deps learned-optimization==0.0.1 --editable .
 	touch $@
 
+# Flower's own environment: its pins do not fit ours. A simulation and a deployment on 127.0.0.1 are part of it.
+FLOWER := .venv-flower/bin/python
+
+test-flower: .venv-flower/.ready
+	FLWR_TELEMETRY_ENABLED=0 $(FLOWER) -m pytest -m '' tests/test_flower.py tests/test_flower_run.py
+
+.venv-flower/.ready: requirements-flower.lock setup.py
+	$(PYTHON) -m venv .venv-flower
+	$(FLOWER) -m pip install --quiet --disable-pip-version-check -r requirements-flower.lock
+	$(FLOWER) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
 bench: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.run $(BENCH)
 
@@ -55,6 +67,7 @@ lint: venv
 	$(RUN) -m ruff check src tests benchmarks
 	$(RUN) -m basedpyright
 
-# Pins what requirements.in asks for; needs pip-tools or uv.
+# Pins what requirements.in and requirements-flower.in ask for; needs uv.
 lock:
 	uv pip compile --no-header --python-version 3.11 requirements.in -o requirements.lock
+	uv pip compile --no-header --python-version 3.11 requirements-flower.in -o requirements-flower.lock

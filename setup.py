@@ -14,7 +14,7 @@ README = HERE / "README.md"
 EXTRAS = {
     "tfds": ["tensorflow-datasets", "array-record"],  # image sets in TFDS's format, read without TensorFlow
     "stream": ["grain"],  # data too large for the device
-    "flower": ["flwr"],
+    "flower": ["flwr>=1.41"],  # the message API
     "test": ["beartype", "hypothesis", "pytest", "pytest-xdist"],
 }
 

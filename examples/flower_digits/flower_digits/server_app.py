@@ -1,9 +1,9 @@
 """The server: a learned or classical aggregator as Flower's strategy."""
 
-from flower_digits.problem import initial_params, mean_metrics, problem
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
+from flower_digits.problem import initial_params, mean_metrics, problem
 from learned_aggregation import DropIn
 from learned_aggregation.integrations.flower import LearnedAggregation, from_record, to_record
 
@@ -30,6 +30,7 @@ def main(grid: Grid, context: Context) -> None:
     strategy = LearnedAggregation(
         DropIn(name, options=CLASSICAL[name]) if name in CLASSICAL else name,
         state_file=config["state-file"] or None,
+        fraction_evaluate=config["fraction-evaluate"],
         min_train_nodes=config["min-clients"],
         min_evaluate_nodes=config["min-clients"],
         min_available_nodes=config["min-clients"],

@@ -98,7 +98,9 @@ def _only(kind: str, records: Mapping[str, Any]) -> Any:
 
 
 def _number(metrics: MetricRecord, name: str) -> float:
-    value = metrics.get(name)
+    if name not in metrics:
+        raise UnusableError(f"metric {name!r} is missing")
+    value = metrics[name]
     if not isinstance(value, (int, float)):
-        raise UnusableError(f"metric {name!r} is {'missing' if value is None else value!r}, not a number")
+        raise UnusableError(f"metric {name!r} is {value!r}, not a number")
     return value
