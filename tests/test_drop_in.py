@@ -1,6 +1,8 @@
 """Aggregators in other people's loops: the drop-in and its optax form against the core, on every registered rule."""
 
+import re
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from learned_aggregation.drop_in import OutsideTrainedRange, fixed_clients
 from learned_aggregation.errors import UserError
 from learned_aggregation.integrations.optax import to_optax
 
+GUIDE = (Path(__file__).parent.parent / "docs/integrations.md").read_text()
 CLIENTS = 4
 OPTIONS = {"num_grads": CLIENTS, "hidden_size": 4}
 FIXED_K = ("fedlagg", "fedlagg-adafac", "fedlagg-wavg")
@@ -104,6 +107,21 @@ def test_a_plain_optax_loop_and_a_chain_train():
     assert loss(params) < 1e-3
     with pytest.raises(UserError, match="fedavgm: expected the params beside the pseudo-gradient, got None"):
         opt.update(params, state)
+
+
+def test_the_guides_program_runs():
+    program = re.search(r"```python\n(.*?to_optax.*?)```", GUIDE, re.DOTALL)
+    assert program
+    given = {
+        "agg": DropIn("fedavg"),
+        "params": small_tree(),
+        "pseudo_gradient": small_tree(),
+        "weights": None,
+    }
+    exec(
+        compile(program[1], "integrations.md", "exec"),
+        given | {"optax": optax, "deltas": deltas_of(small_tree())},
+    )
 
 
 def test_a_chain_hands_the_deltas_on():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import fresh_pretrained
 
 from learned_aggregation.cli import main
 from learned_aggregation.config import load_config
@@ -203,7 +204,8 @@ def test_the_readme_s_commands_are_accepted(command, monkeypatch, capsys):
     assert "run_type" in capsys.readouterr().out
 
 
-def test_the_readme_s_program_runs():
+def test_the_readme_s_programs_run(monkeypatch, tmp_path):
+    fresh_pretrained(monkeypatch, tmp_path, "lagg-set")
     programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert programs
     for program in programs:

@@ -1,6 +1,9 @@
 """The adapters to learned_optimization against the released package; `make test-learned-optimization` runs them."""
 
 # ruff: noqa: E402  (the package cannot be imported before its JAX is restored, nor where it is not installed)
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +98,7 @@ def test_the_optimizer_equals_the_core(name):
     assert opt_state.iteration == 3
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedlopt-adafac", "fedlagg-set"])
+@pytest.mark.parametrize("name", ["fedavg", "fedlopt-adafac"])
 def test_the_packages_own_smoke_test(name):
     """float32 and float16 parameters, with and without model state, shapes and dtypes kept."""
     test_utils.smoketest_learned_optimizer(to_learned_optimizer(fresh(name), learning_rate=0.1))
@@ -199,6 +202,16 @@ def test_counters_in_the_model_state_stay_whole():
     task, data = from_task(CountingTask(), num_batches=4)
     _, last, _ = fedavg_rounds(task, data, 3, RoundSizes(2, 2, 1))
     assert last.model_state["steps"] == 6
+
+
+def test_the_guides_program_runs():
+    guide = (Path(__file__).parent.parent / "docs/integrations.md").read_text()
+    program = re.search(r"```python\n([^`]*?to_learned_optimizer.*?)```", guide, re.DOTALL)
+    assert program
+    exec(
+        compile(program[1], "integrations.md", "exec"),
+        {"agg": fresh("fedlagg"), "their_task": quadratics.QuadraticTask()},
+    )
 
 
 def test_more_clients_than_batches_are_refused():
