@@ -148,6 +148,18 @@ def test_every_floating_dtype_is_computed_in_float32_and_cast_back():
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} <= {np.dtype("float32"), np.dtype("int32")}
 
 
+@pytest.mark.parametrize("name", ["fedavgm", "fedlagg"])
+def test_it_is_a_scans_carry_also_where_jax_computes_in_float64(name):
+    with jax.enable_x64(True):
+        agg = fresh(name)
+        params = {"w": jnp.ones((2, 3), jnp.float64), "b": jnp.ones(3, jnp.float32)}
+        deltas = jax.tree.map(lambda leaf: jnp.full((CLIENTS, *leaf.shape), 0.1, leaf.dtype), params)
+        body = lambda carry, _: (agg.update(carry[0], deltas, None, carry[1]), None)  # noqa: E731
+        (after, _), _ = jax.lax.scan(body, (params, agg.init(params)), length=2)
+    assert (after["w"].dtype, after["b"].dtype) == (np.dtype("float64"), np.dtype("float32"))
+    assert np.all(np.isfinite(after["w"]))
+
+
 def test_no_weights_are_equal_weights_and_hosts_arrays_will_do():
     agg = DropIn("fedavg")
     params = {"w": np.ones(3, np.float32), "b": 0.5}

@@ -59,7 +59,7 @@ class DropIn:
         options = dict(options or {})
         self.name = name or rule_name
         self.rule = get_aggregator(rule_name, **options)
-        self.theta = jax.tree.map(jnp.asarray, theta)
+        self.theta = _float32(theta)
         self.clients = fixed_clients(rule_name, options)
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
@@ -137,10 +137,13 @@ class DropIn:
         self._warn_outside("num_local_steps", num_local_steps)
         self._warn_outside("local_learning_rate", local_learning_rate)
 
-    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once a compilation.
+    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once a compilation. The rules compute
+    # in float32 also where the user's default is float64.
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
-        return self.rule.init(theta, self._as_float32(params))
+        server = self._server(params)
+        with jax.enable_x64(False):
+            return self.rule.init(theta, server)
 
     def _checked_update(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
         step, state = self._checked_step(theta, params, deltas, weights, state)
@@ -151,11 +154,11 @@ class DropIn:
         return jax.tree.map(add, params, step), state
 
     def _checked_step(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
-        server = self._as_float32(params)
+        server = self._server(params)
         self._check_state(theta, server, state)
         clients = self._check_deltas(params, deltas)
         if weights is None:
-            weight = jnp.ones(clients)
+            weight = jnp.ones(clients, jnp.float32)
         else:
             weight = jnp.asarray(weights, jnp.float32)
             if weight.shape != (clients,):
@@ -163,13 +166,14 @@ class DropIn:
                     f"{self.name}: expected weights of shape {(clients,)}, got {weight.shape}. "
                     "Give each client one, or None for equal weights."
                 )
-        delta = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), deltas)
+        delta = _float32(deltas)
         if weights is not None:
             delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
-        update = ClientUpdate(delta, (), jnp.zeros(clients), weight)
-        return self.rule.update(theta, update, state, server)
+        update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
+        with jax.enable_x64(False):
+            return self.rule.update(theta, update, state, server)
 
-    def _as_float32(self, params: Params) -> Params:
+    def _server(self, params: Params) -> Params:
         leaves = named_leaves(params)
         if not leaves:
             raise UserError(
@@ -182,7 +186,7 @@ class DropIn:
                     f"{self.name}: expected floating-point params, got {dtype} in {_shown(leaf_name)}. "
                     "Keep such leaves out of params; average them apart if clients change them."
                 )
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+        return _float32(params)
 
     def _check_deltas(self, params: Params, deltas: Params) -> int:
         """The number of clients."""
@@ -220,7 +224,8 @@ class DropIn:
             )
 
     def _check_state(self, theta: Theta, server: Params, state: AggState) -> None:
-        expected = jax.eval_shape(self.rule.init, theta, server)
+        with jax.enable_x64(False):
+            expected = jax.eval_shape(self.rule.init, theta, server)
         self._check_structure("a state of these params", state, expected)
         change = first_difference(shapes(state), shapes(expected))
         if change is not None:
@@ -286,6 +291,10 @@ def fixed_clients(rule_name: str, options: Mapping[str, Any]) -> int | None:
         return shapes(jax.eval_shape(rule.init_theta, jax.random.key(0)))
 
     return clients if theta_shapes(clients) != theta_shapes(clients + 1) else None
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
 
 
 def _without_dropped(leaf: Float[Array, "K ..."], weight: Float[Array, "K"]) -> Array:
