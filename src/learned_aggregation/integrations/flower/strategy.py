@@ -232,7 +232,8 @@ class LearnedAggregation(FedAvg):
             except UnusableError as reason:
                 unused += 1
                 _log(WARNING, "%s: node %d is left out: %s", what, message.metadata.src_node_id, reason)
-        _log(INFO, "%s: %d replies used, %d left out", what, len(used), unused)
+        if used or unused:
+            _log(INFO, "%s: %d replies used, %d left out", what, len(used), unused)
         return sorted(used, key=lambda reply: reply.place)
 
     def _advance(self, number: int, replies: list[Reply]) -> tuple[dict[str, np.ndarray], AggState]:
