@@ -29,6 +29,7 @@ LEVELS = {
     "integrations": 5,
     "inner_problem": 5,
     "unroll": 5,
+    "variation": 5,
     "antithetic": 6,
     "estimators": 7,
     "meta_step": 8,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
 from learned_aggregation.clients import LOCAL_OPTIMIZERS
@@ -31,8 +32,18 @@ from learned_aggregation.meta_test import Contest, Rates, Shared
 from learned_aggregation.parallel import everywhere, job_mesh, put
 from learned_aggregation.tasks import make_task
 from learned_aggregation.theta_file import check_theta, load_theta
-from learned_aggregation.types import Aggregator, Dataset, FederatedData, MetaState, Task, Theta
+from learned_aggregation.types import (
+    Aggregator,
+    Dataset,
+    FederatedData,
+    GradientEstimator,
+    InnerProblem,
+    MetaState,
+    Task,
+    Theta,
+)
 from learned_aggregation.unroll import EpisodeSchedule
+from learned_aggregation.variation import geometric, log_uniform, varied
 
 RATES = (
     "learning_rate",
@@ -96,6 +107,21 @@ def load_task(config: Config, name: str) -> TaskData:
         **own.get(config.partition, {}),
     )
     return TaskData(task, dataset, rows)
+
+
+class Loader:
+    """Loads each task once for all configs that divide its data alike."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple, TaskData] = {}
+
+    def load(self, config: Config, task: str) -> TaskData:
+        names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
+        shared = config.partition == "shared"
+        key = (task, shared or tuple(getattr(config, name) for name in names))
+        if key not in self._loaded:
+            self._loaded[key] = load_task(config, task)
+        return self._loaded[key]
 
 
 def _population(config: Config, natural: np.ndarray | None) -> int:
@@ -162,12 +188,12 @@ def theta_settings(config: Config) -> dict[str, Any]:
         "base_momentum": config.base_momentum,
         "num_local_steps": config.num_local_steps,
         "local_learning_rate": config.local_learning_rate,
-        "task": ",".join(config.tasks),
+        "task": ",".join(dict.fromkeys(own.tasks[0] for own in config.inner_problems.values())),
     }
 
 
 class MetaTraining(NamedTuple):
-    """All that the meta-training loop needs. datas: of each task's splits; rounds_per_step: both arms counted."""
+    """All that the meta-training loop needs. datas: of each problem's splits; rounds_per_step: both arms counted."""
 
     outer_step: OuterStep
     state: MetaState
@@ -179,7 +205,8 @@ def meta_training(config: Config) -> MetaTraining:
     """The outer step and the state before its first call.
 
     Raises:
-      UserError: a classical rule (nothing to meta-train), a device count that does not divide num_tasks.
+      UserError: a classical rule (nothing to meta-train), a device count that does not divide num_tasks, a mixture
+        over K for a rule with a fixed one.
     """
     rates = rates_of(config)
     aggregator = make_aggregator(config, rates)
@@ -190,36 +217,104 @@ def meta_training(config: Config) -> MetaTraining:
             f"optimizer: expected a learned aggregator to meta-train, got {config.optimizer!r}. "
             "Use fedlagg-adafac, or --run_type benchmark."
         )
+    _check_cohorts(config)
     mesh = job_mesh(config.num_tasks, config.num_devices)
     schedule = Schedule(**config.schedule)
-    episodes = EpisodeSchedule(
-        config.truncation_schedule_min_length, config.num_inner_steps, config.truncation_length
-    )
-    estimators, datas = [], []
-    for name in config.tasks:
-        loaded = load_task(config, name)
-        local = make_local_training(config, loaded.task, rates)
-        problem = inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
-        estimators.append(ESTIMATORS[config.estimator](problem, episodes, config.perturbation_std))
-        datas.append(_meta_train_data(config, loaded, mesh))
+    loaded = _load_problems(config)
+    problems = {label: (own, _problem(own, loaded[label])) for label, own in config.inner_problems.items()}
+    datas = _meta_train_datas(config, loaded, mesh)
+
+    def estimators_at(step: Array | int) -> dict[str, GradientEstimator]:
+        std, make = _perturbation_std(config, step), ESTIMATORS[config.estimator]
+        return {label: make(problem, _episodes(own, step), std) for label, (own, problem) in problems.items()}
+
     optimizer = meta_optimizer(schedule)
     first = first_windows(datas, everywhere(mesh))
-    state = init_meta_state(theta, estimators, first, optimizer, config.num_tasks, mesh, state_key)
+    state = init_meta_state(theta, estimators_at, first, optimizer, config.num_tasks, mesh, state_key)
     outer_step = make_outer_step(
-        estimators, optimizer, learning_rate_schedule(schedule), mesh, config.tasks_per_chunk
+        estimators_at,
+        optimizer,
+        learning_rate_schedule(schedule),
+        mesh,
+        config.tasks_per_chunk,
+        config.problem_clip,
     )
-    rounds = 2 * config.num_tasks * config.truncation_length * len(estimators)
-    return MetaTraining(outer_step, state, tuple(datas), rounds)
+    rounds = 2 * config.num_tasks * config.truncation_length * len(problems)
+    return MetaTraining(outer_step, state, datas, rounds)
 
 
-def _meta_train_data(config: Config, loaded: TaskData, mesh: Mesh) -> dict[str, Data]:
-    """What lies on the device whole is put on all of the mesh; streams are put there window by window."""
-    data = {"train": train_data(config, loaded)}
-    if config.meta_loss_split not in (None, SAME_DATA, "train"):
-        data[config.meta_loss_split] = whole_split(config, loaded, config.meta_loss_split)
-    return {
-        split: put(d, everywhere(mesh)) if isinstance(d, FederatedData) else d for split, d in data.items()
-    }
+def _load_problems(config: Config) -> dict[str, TaskData]:
+    """Each inner problem's task and data; what two of them have in common is loaded once."""
+    loader = Loader()
+    return {label: loader.load(own, own.tasks[0]) for label, own in config.inner_problems.items()}
+
+
+def _check_cohorts(config: Config) -> None:
+    """Refuses a mixture over K for a rule whose theta is made for one K."""
+    if _serves_any_k(config):
+        return
+    for label, own in config.inner_problems.items():
+        if own.num_grads != config.num_grads:
+            raise UserError(
+                f"problems: expected num_grads={config.num_grads} in {label!r}, the K that theta of "
+                f"{config.optimizer} is made for, got {own.num_grads}. Use fedlagg-set or another rule that serves "
+                "any K."
+            )
+
+
+def _problem(config: Config, loaded: TaskData) -> InnerProblem:
+    """The inner problem of a config with one task."""
+
+    def given(drawn: Rates) -> InnerProblem:
+        rates = {**rates_of(config), **drawn}
+        aggregator = make_aggregator(config, rates)
+        local = make_local_training(config, loaded.task, rates)
+        return inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
+
+    if config.local_learning_rate_range is None:
+        return given({})
+    low, high = config.local_learning_rate_range
+    return varied(lambda key: {"local_learning_rate": log_uniform(key, low, high)}, given)
+
+
+def _perturbation_std(config: Config, step: Array | int) -> float | Array:
+    first, last = config.perturbation_std, config.perturbation_std_end
+    return first if last is None else geometric(first, last, config.schedule["decay_steps"], step)
+
+
+def _episodes(config: Config, step: Array | int) -> EpisodeSchedule:
+    """From the shortest length to `num_inner_steps`, or to what it has grown to at this outer step."""
+    shortest, longest = config.truncation_schedule_min_length, config.num_inner_steps
+    grown = config.episode_growth_steps
+    bound = longest if not grown else geometric(shortest, longest, grown, step)
+    return EpisodeSchedule(shortest, bound, config.truncation_length)
+
+
+def _meta_train_datas(
+    config: Config, loaded: Mapping[str, TaskData], mesh: Mesh
+) -> tuple[dict[str, Data], ...]:
+    """Each problem's splits; those with the same TaskData share them.
+
+    What lies on the device whole is put on all of the mesh; streams are put there window by window.
+    """
+    made: dict[tuple[int, str], Data] = {}
+
+    def data(own: Config, task: TaskData, split: str) -> Data:
+        if (id(task), split) not in made:
+            found = train_data(own, task) if split == "train" else whole_split(own, task, split)
+            on_device = isinstance(found, FederatedData)
+            made[id(task), split] = put(found, everywhere(mesh)) if on_device else found
+        return made[id(task), split]
+
+    return tuple(
+        {split: data(own, loaded[label], split) for split in _meta_train_splits(own)}
+        for label, own in config.inner_problems.items()
+    )
+
+
+def _meta_train_splits(config: Config) -> list[str]:
+    split = config.meta_loss_split
+    return ["train"] if split in (None, SAME_DATA, "train") else ["train", split]
 
 
 def learned_theta(config: Config) -> Theta:
@@ -247,11 +342,16 @@ _THETA_SHAPE = ("optimizer", "num_grads", "hidden_size", "base")
 
 
 def _fixed(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that theta's shape depends on: a rule that reads the mean serves any K."""
+    """The settings that theta's shape depends on: K only for a rule that reads raw deltas."""
+    any_k = _serves_any_k(config)
+    return {name: value for name, value in settings.items() if not (any_k and name == "num_grads")}
+
+
+def _serves_any_k(config: Config) -> bool:
+    """Whether theta's shape does not depend on K."""
     one = jax.eval_shape(get_aggregator(config.optimizer, num_grads=1).init_theta, jax.random.key(0))
     two = jax.eval_shape(get_aggregator(config.optimizer, num_grads=2).init_theta, jax.random.key(0))
-    any_k = jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, two)
-    return {name: value for name, value in settings.items() if not (any_k and name == "num_grads")}
+    return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, two)
 
 
 def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str]) -> tuple[Contest, Shared]:

@@ -88,11 +88,15 @@ def config_text(config: Config) -> str:
 
 
 def meta_train_name(config: Config) -> str:
-    """`{optimizer}{hidden_size}_{task}_K{num_grads}_H{num_local_steps}_{local_learning_rate}{name_suffix}`."""
+    """`{optimizer}{hidden_size}_{task}_K{num_grads}_H{num_local_steps}_{local_learning_rate}{name_suffix}`.
+
+    With `problems` the task is `mixture`; the numbers are the run's own.
+    """
     if config.name is not None:
         return config.name
     sizes = f"K{config.num_grads}_H{config.num_local_steps}_{config.local_learning_rate}"
     tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
+    tasks = "mixture" if config.problems else tasks
     return f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
 
 

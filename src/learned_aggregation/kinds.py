@@ -88,6 +88,19 @@ def fraction(such_as: float) -> Kind:
     return number("a number in [0, 1)", lambda x: 0 <= x < 1, such_as)
 
 
+def interval(such_as: tuple[float, float]) -> Kind:
+    """Two numbers (low, high), 0 < low <= high; stored as a tuple."""
+
+    def check(where: str, value: Any) -> tuple[float, float]:
+        pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else ()
+        numbers = [x for x in pair if type(x) in (int, float) and math.isfinite(x) and x > 0]
+        if len(numbers) != 2 or numbers[0] > numbers[1]:
+            refuse(where, "two numbers above 0, the lower first", value, f"Give a range such as {such_as}.")
+        return float(numbers[0]), float(numbers[1])
+
+    return Kind(check, "LOW,HIGH")
+
+
 def switch() -> Kind:
     def check(where: str, value: Any) -> bool:
         if type(value) is not bool:

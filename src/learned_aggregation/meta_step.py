@@ -1,6 +1,6 @@
 """One outer step: estimate the meta-gradient on every inner problem, update theta. One jitted function."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,18 +12,20 @@ from learned_aggregation.parallel import compiler_options, everywhere, map_jobs,
 from learned_aggregation.types import GradientEstimator, Key, MetaState, Metrics, Theta
 
 OuterStep = Callable[[MetaState, Sequence[Any]], tuple[MetaState, Metrics]]
+EstimatorsAt = Callable[[jax.Array | int], Mapping[str, GradientEstimator]]
 
 
 def init_meta_state(
     theta: Theta,
-    estimators: Sequence[GradientEstimator],
+    estimators_at: EstimatorsAt,
     datas: Sequence[Any],
     optimizer: optax.GradientTransformation,
     num_tasks: int,
     mesh: Mesh,
     key: Key,
 ) -> MetaState:
-    """The state before the first outer step: `num_tasks` fresh inner problems for each task."""
+    """The state before the first outer step: `num_tasks` fresh copies of each inner problem."""
+    estimators = list(estimators_at(0).values())
     run_key, *task_keys = jax.random.split(key, 1 + len(estimators))
     states = []
     for estimator, data, task_key in zip(estimators, datas, task_keys, strict=True):
@@ -47,29 +49,33 @@ def abstract(state: MetaState) -> MetaState:
 
 
 def make_outer_step(
-    estimators: Sequence[GradientEstimator],
+    estimators_at: EstimatorsAt,
     optimizer: optax.GradientTransformation,
     learning_rate: optax.Schedule,
     mesh: Mesh,
     tasks_per_chunk: int | None = None,
+    problem_clip: float | None = None,
 ) -> OuterStep:
     """The jitted, state-donating outer step.
 
-    theta <- theta + optimizer(mean over tasks and problems of the estimated meta-gradient). Keys come from
-    (state.key, state.step, task, problem), so a resumed run draws what the undisturbed one would have.
+    theta <- theta + optimizer(mean over problems of clip(mean over its T copies of the estimated meta-gradient)).
+    Keys come from (state.key, state.step, problem, copy), so a resumed run draws what the undisturbed one would have.
 
     Args:
-      estimators: one for each task; each is mapped over its T problems.
+      estimators_at: the outer step, traced -> each problem's estimator by its label; each is mapped over its T
+        copies.
       learning_rate: only to report it.
-      tasks_per_chunk: problems computed at once on a device (bounds the memory).
+      tasks_per_chunk: copies computed at once on a device (bounds the memory).
+      problem_clip: a bound on the global norm of each problem's gradient; None: no bound.
     Returns:
-      (state, one data argument for each task) -> (state, metrics: scalars on the device).
+      (state, one data argument for each problem) -> (state, metrics: scalars on the device).
     """
 
     def outer_step(state: MetaState, datas: Sequence[Any]) -> tuple[MetaState, Metrics]:
         step_key = jax.random.fold_in(state.key, state.step)
+        estimators = estimators_at(state.step)
         gradients, states, losses = [], [], []
-        for i, (estimator, data) in enumerate(zip(estimators, datas, strict=True)):
+        for i, (estimator, data) in enumerate(zip(estimators.values(), datas, strict=True)):
             estimate = map_jobs(
                 lambda shared, one, e=estimator: e.estimate(shared[0], one[0], shared[1], one[1]),
                 mesh,
@@ -82,6 +88,8 @@ def make_outer_step(
             gradients.append(jax.tree.map(lambda g: jnp.mean(g, axis=0), gradient))
             states.append(problems)
             losses.append(jnp.mean(metrics["meta_loss"]))
+        norms = [optax.tree.norm(gradient) for gradient in gradients]
+        gradients = [_clipped(g, norm, problem_clip) for g, norm in zip(gradients, norms, strict=True)]
         gradient = jax.tree.map(lambda *g: sum(g) / len(g), *gradients)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.theta)
         theta = optax.apply_updates(state.theta, updates)
@@ -92,6 +100,22 @@ def make_outer_step(
             "theta_norm": optax.tree.norm(theta),
             "learning_rate": learning_rate(state.step),
         }
+        if len(estimators) > 1:
+            metrics |= {f"meta_loss/{label}": loss for label, loss in zip(estimators, losses, strict=True)}
+            metrics |= {f"grad_norm/{label}": norm for label, norm in zip(estimators, norms, strict=True)}
         return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics
 
-    return jax.jit(outer_step, donate_argnums=0, compiler_options=compiler_options())
+    # As `place` puts them: on one device XLA would call them otherwise, and the second call compile again.
+    whole: Any = everywhere(mesh)
+    divided = over_jobs(mesh)
+    shardings = MetaState(whole, whole, divided, whole, whole), whole
+    options = compiler_options()
+    return jax.jit(outer_step, donate_argnums=0, out_shardings=shardings, compiler_options=options)
+
+
+def _clipped(gradient: Theta, norm: jax.Array, clip: float | None) -> Theta:
+    """gradient * min(1, clip / norm)."""
+    if clip is None:
+        return gradient
+    factor = jnp.where(norm > clip, clip / norm, 1.0)
+    return jax.tree.map(lambda g: g * factor, gradient)

@@ -17,6 +17,7 @@ from learned_aggregation.kinds import (
     choice,
     file_name,
     fraction,
+    interval,
     mapping,
     names,
     non_negative,
@@ -29,7 +30,7 @@ from learned_aggregation.kinds import (
     whole,
 )
 from learned_aggregation.registry import nearest
-from learned_aggregation.sweep_config import check_entrants, check_sweep
+from learned_aggregation.sweep_config import check_entrants, check_problems, check_sweep
 
 RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
@@ -176,6 +177,21 @@ def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
     return check_entrants(where, value, functools.partial(_check_among, own))
 
 
+def _check_problems(where: str, value: Any) -> list[dict[str, Any]]:
+    problems = check_problems(where, value, functools.partial(_check_among, PROBLEM))
+    for i, problem in enumerate(problems):
+        task = problem.get("task", "")
+        if not isinstance(task, str) or len(_expanded(task)) > 1:
+            refuse(f"{where}[{i}].task", "one task", task, "Give each task a problem of its own.")
+    return problems
+
+
+def _expanded(task: str) -> list[str]:
+    from learned_aggregation.tasks.names import expand_task
+
+    return list(expand_task(task)) if task else []
+
+
 def setting(default: Any, kind: Kind, group: str, text: str, *, flag: bool = True) -> Any:
     """A field of Config: `kind` checks it, `text` is its help in the help's `group`."""
     metadata = {"default": default, "kind": kind, "group": group, "help": text, "flag": flag}
@@ -266,9 +282,43 @@ class Config:
     num_tasks: int = setting(8, whole(1, 8), META, "T, inner problems trained in parallel")
     truncation_length: int = setting(50, whole(1, 50), META, "L, rounds of a window")
     truncation_schedule_min_length: int = setting(100, whole(1, 100), META, "rounds of the shortest episode")
+    episode_growth_steps: int = setting(
+        0,
+        whole(0, 1000),
+        META,
+        "outer steps over which the longest episode grows from the shortest to num_inner_steps, by a constant "
+        "factor a step; 0: it is that long from the start",
+    )
+    problems: Sequence[Mapping[str, Any]] = setting(
+        [],
+        Kind(_check_problems, "LIST"),
+        META,
+        "a mixture of inner problems to meta-train on, each with num_tasks copies: a label and settings that "
+        "differ from the run's own; [] is one for each task",
+        flag=False,
+    )
+    problem_clip: float | None = setting(
+        None,
+        optional(positive(1.0)),
+        META,
+        "bounds the global norm of each problem's meta-gradient before their mean; far below the norms (1e-3), all "
+        "problems weigh alike",
+    )
+    local_learning_rate_range: tuple[float, float] | None = setting(
+        None,
+        optional(interval((0.1, 1.0))),
+        META,
+        "each episode draws its clients' rate from here, log-uniformly; None: local_learning_rate",
+    )
     estimator: str = setting("pes", choice(_estimators), META, "of the meta-gradient")
     perturbation_std: float = setting(
         0.01, positive(0.01), META, "standard deviation of theta's perturbations"
+    )
+    perturbation_std_end: float | None = setting(
+        None,
+        optional(positive(0.001)),
+        META,
+        "what perturbation_std moves to by a constant factor a step, within schedule.decay_steps; None: it stays",
     )
     meta_loss_split: str | None = setting(
         None,
@@ -398,6 +448,17 @@ class Config:
         named = (self.task,) if isinstance(self.task, str) else self.task
         return tuple(dict.fromkeys(task for name in named for task in expand_task(name)))
 
+    @property
+    def inner_problems(self) -> "dict[str, Config]":
+        """Of a meta-training run: label -> settings, of each of `problems`, else of each task."""
+        given = self.problems or [{"label": task, "task": task} for task in self.tasks]
+        return {each["label"]: dataclasses.replace(self, **_own(each)) for each in given}
+
+
+def _own(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """What a problem of a mixture changes in the settings of the run."""
+    return {name: value for name, value in problem.items() if name != "label"} | {"problems": []}
+
 
 class Setting(NamedTuple):
     """One row of the table: see `setting`."""
@@ -415,6 +476,11 @@ SWEPT = tuple(
     s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
 )
 """What may differ between the points of a sweep; an entrant may set these but for `task`."""
+PROBLEM = (
+    *(s.name for s in SETTINGS.values() if s.group == INNER),
+    *("task", "truncation_schedule_min_length", "local_learning_rate_range", "meta_loss_split"),
+)
+"""What may differ between the inner problems of a mixture."""
 
 
 def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> Any:
@@ -435,6 +501,8 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
     _check_sizes(checked, where)
     _check_stream(checked, where)
     _check_run_type(checked, where)
+    for i, problem in enumerate(checked["problems"]):
+        check_all(checked | _own(problem), lambda name, i=i: f"{where('problems')}[{i}].{name}")
     return checked
 
 

@@ -1,4 +1,4 @@
-"""The structure of `sweep_config` (wandb's own format) and of `entrants`; nothing is run here.
+"""The structure of `sweep_config` (wandb's own format), of `entrants` and of `problems`; nothing is run here.
 
 `check_setting(where, name, value) -> value` says whether a setting may be swept and takes the value.
 """
@@ -16,6 +16,7 @@ METRICS = ("outer_valid_loss", "outer_valid_accuracy")
 DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform", "q_uniform", "q_log_uniform_values")
 """wandb's distributions between `min` and `max` that are supported; the q_ ones round to multiples of `q`."""
 
+_NEEDED = {"entrant": ("label", "optimizer"), "problem": ("label",)}
 _KEYS = ("method", "metric", "parameters", "name", "description", "run_cap")
 _EXAMPLE = (
     "dict(method='grid', metric=dict(name='outer_valid_loss', goal='minimize'), "
@@ -125,25 +126,43 @@ def check_entrants(where: str, value: Any, check_setting: CheckSetting) -> list[
       UserError: naming the entrant by its position.
     """
     example = "[dict(label='FedAvg', optimizer='fedavg', sweep=dict(local_learning_rate=[1.0, 0.5]))]"
+    return _check_entries(where, value, "entrant", example, check_setting)
+
+
+def check_problems(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
+    """The inner problems of a mixture: dicts with `label` and settings of their own.
+
+    Raises:
+      UserError: naming the problem by its position.
+    """
+    example = "[dict(label='digits', task='mlp32_digits_8'), dict(label='glyphs', task='conv8_glyphs_28')]"
+    return _check_entries(where, value, "problem", example, check_setting)
+
+
+def _check_entries(
+    where: str, value: Any, what: str, example: str, check_setting: CheckSetting
+) -> list[dict[str, Any]]:
     if not isinstance(value, (list, tuple)):
         refuse(where, "a list of dicts", value, f"Write it as {example}.")
-    entrants = [
-        _check_entrant(f"{where}[{i}]", mapping(f"{where}[{i}]", entrant, example[1:-1]), check_setting)
-        for i, entrant in enumerate(value)
+    entries = [
+        _check_entry(f"{where}[{i}]", mapping(f"{where}[{i}]", entry, example[1:-1]), what, check_setting)
+        for i, entry in enumerate(value)
     ]
-    labels = [entrant["label"] for entrant in entrants]
+    labels = [entry["label"] for entry in entries]
     if len(set(labels)) < len(labels):
-        refuse(where, "labels that differ", labels, "Give each entrant a label of its own.")
-    return entrants
+        refuse(where, "labels that differ", labels, f"Give each {what} a label of its own.")
+    return entries
 
 
-def _check_entrant(where: str, entrant: Mapping[str, Any], check_setting: CheckSetting) -> dict[str, Any]:
-    for key in ("label", "optimizer"):
-        if key not in entrant:
-            refuse(where, f"{key} in every entrant", dict(entrant), f"Add {key}=...")
-    checked: dict[str, Any] = {"label": file_name("FedAvg").check(f"{where}.label", entrant["label"])}
-    for name, value in entrant.items():
-        if name == "sweep":
+def _check_entry(
+    where: str, entry: Mapping[str, Any], what: str, check_setting: CheckSetting
+) -> dict[str, Any]:
+    for key in _NEEDED[what]:
+        if key not in entry:
+            refuse(where, f"{key} in every {what}", dict(entry), f"Add {key}=...")
+    checked: dict[str, Any] = {"label": file_name("FedAvg").check(f"{where}.label", entry["label"])}
+    for name, value in entry.items():
+        if name == "sweep" and what == "entrant":
             grids = mapping(f"{where}.sweep", value, "dict(local_learning_rate=[1.0, 0.5])")
             checked["sweep"] = {
                 key: _check_values(f"{where}.sweep.{key}", key, {"values": values}, check_setting)["values"]

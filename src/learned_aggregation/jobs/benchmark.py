@@ -2,7 +2,7 @@
 
 from learned_aggregation import build
 from learned_aggregation.config import Config, config_text, run_dir
-from learned_aggregation.jobs.contests import GroupRunner, Loader, say, write_partition
+from learned_aggregation.jobs.contests import GroupRunner, say, write_partition
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_rounds_table
 from learned_aggregation.rounds_file import Record, write_rounds
@@ -14,7 +14,7 @@ SPLITS = ("outer_valid", "test")
 def run(config: Config, command: str) -> int:
     """Runs `num_runs` seeds of `num_inner_steps` rounds on each task; writes rounds.csv and the report."""
     theta = build.learned_theta(config)
-    loader = Loader()
+    loader = build.Loader()
     loaded = {task: loader.load(config, task) for task in config.tasks}
     path = unused(run_dir(config), explicit=config.run_dir is not None)
     facts = {"run_type": config.run_type, "name": path.name, "command": command}

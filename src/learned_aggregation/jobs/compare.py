@@ -15,7 +15,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.comparison import Entry, compare
 from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, Loader, group_points, say, write_partition
+from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, grid, last_values, on_edge, winner
 from learned_aggregation.pretrained import card_settings
@@ -53,7 +53,7 @@ def run(config: Config, command: str) -> int:
             f"entrants: expected one with optimizer {YARDSTICK!r}, which sets the targets, got "
             f"{[entrant.label for entrant in entrants]}. Add dict(label='FedAvg', optimizer='fedavg', ...)."
         )
-    loader = Loader()
+    loader = build.Loader()
     for task in config.tasks:
         loader.load(config, task)  # a missing data set is said before anything runs
     path = unused(run_dir(config), explicit=config.run_dir is not None)
@@ -86,7 +86,7 @@ def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
     return Entrant(label, own, build.learned_theta(replace(own, **first)), sweep)
 
 
-def _contest(entrant: Entrant, loader: Loader, task: str) -> tuple[Entry, Record, str]:
+def _contest(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Entry, Record, str]:
     """Tunes the entrant on one task and runs it with the final seeds."""
     point, edges = _tune(entrant, loader, task)
     config = replace(entrant.config, **point)
@@ -112,7 +112,7 @@ def _contest(entrant: Entrant, loader: Loader, task: str) -> tuple[Entry, Record
     return entry, Record(entrant.label, task, seeds, curves, up, down), note
 
 
-def _tune(entrant: Entrant, loader: Loader, task: str) -> tuple[Point, list[str]]:
+def _tune(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Point, list[str]]:
     """The point of the entrant's grid with the lowest mean last outer_valid loss over the tuning seeds."""
     points = grid(entrant.sweep)
     if len(points) == 1:

@@ -56,20 +56,6 @@ def take(curves: Curves, jobs: slice) -> Curves:
     return Curves(curves.train_loss[jobs], curves.eval_rounds, evaluated)
 
 
-class Loader:
-    """Loads each task once for the configs of a job that divide its data alike."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[tuple, build.TaskData] = {}
-
-    def load(self, config: Config, task: str) -> build.TaskData:
-        names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
-        key = (task, *(getattr(config, name) for name in names))
-        if key not in self._loaded:
-            self._loaded[key] = build.load_task(config, task)
-        return self._loaded[key]
-
-
 class GroupRunner:
     """Runs points that differ in rates only: one compiled program for all of them.
 

@@ -15,7 +15,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import sweep_wandb
-from learned_aggregation.jobs.contests import Group, GroupRunner, Loader, group_points, say
+from learned_aggregation.jobs.contests import Group, GroupRunner, group_points, say
 from learned_aggregation.meta_test import Curves
 from learned_aggregation.points import Point, last_values, listed, on_edge, sweep_points, winner
 from learned_aggregation.report.html import write_report
@@ -47,7 +47,7 @@ def run(config: Config, command: str) -> int:
     path = same_run(run_dir(config), text, explicit=config.run_dir is not None)
     directory = RunDirectory(path, text, {"run_type": config.run_type, "name": path.name, "command": command})
     results = Results(path / "sweep.csv", list(sweep["parameters"]))
-    loader = Loader()
+    loader = build.Loader()
     seeds = range(config.seed, config.seed + config.num_runs)
     for group in group_points(replace(config, **_not_a_sweep()), points):
         _run_group(group, points, seeds, theta, loader, results)
@@ -117,7 +117,12 @@ class Results:
 
 
 def _run_group(
-    group: Group, points: Sequence[Point], seeds: Sequence[int], theta: Any, loader: Loader, results: Results
+    group: Group,
+    points: Sequence[Point],
+    seeds: Sequence[int],
+    theta: Any,
+    loader: build.Loader,
+    results: Results,
 ) -> None:
     """Runs the group's unfinished points, in batches of one size (hence one compilation)."""
     batches = -(-len(group.points) // POINTS_AT_ONCE)

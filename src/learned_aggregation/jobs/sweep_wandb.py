@@ -6,7 +6,7 @@ from typing import Any
 from learned_aggregation import build
 from learned_aggregation.config import Config
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, Loader, say
+from learned_aggregation.jobs.contests import GroupRunner, say
 
 SPLITS = ("outer_valid", "test")
 
@@ -25,7 +25,7 @@ def run(config: Config) -> int:
     if sweep_id is None:
         sweep_id = wandb.sweep(config.sweep_config, project=config.test_project)
         say(f"sweep {sweep_id}: add agents on other machines with the same command and --sweep_id {sweep_id}")
-    loader = Loader()
+    loader = build.Loader()
     wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader), project=config.test_project)
     return 0
 
@@ -46,7 +46,7 @@ def _connected_wandb() -> Any:
     return wandb
 
 
-def _work(wandb: Any, config: Config, loader: Loader) -> None:
+def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
     """One point: the settings that the server chose, all seeds, the metrics' means logged."""
     with wandb.init(project=config.test_project, dir=config.wandb_dir) as run:
         chosen = replace(config, run_type="benchmark", sweep_config=None, **dict(run.config))
