@@ -2,5 +2,13 @@
 
 from learned_aggregation.registry import Registry
 
-ESTIMATORS = Registry("estimator", {"pes": "learned_aggregation.estimators.pes:pes"})
+ESTIMATORS = Registry(
+    "estimator",
+    {
+        "full_es": "learned_aggregation.estimators.full_es:full_es",
+        "nres": "learned_aggregation.estimators.nres:nres",
+        "pes": "learned_aggregation.estimators.pes:pes",
+        "truncated_backprop": "learned_aggregation.estimators.truncated_backprop:truncated_backprop",
+    },
+)
 """name -> (problem, schedule: EpisodeSchedule, std) -> GradientEstimator."""

@@ -1,0 +1,9 @@
+# PES on digits: one of a pair, equal but for the estimator; the other is estimator_nres_digits.py.
+#
+# Source:  Vicol et al., ICML 2021, arXiv:2112.13835.
+# Run:     python -m benchmarks.estimator_runs      (both, 3 seeds each; or this file alone with src/main.py --config)
+# Expect:  see docs/estimators.md; about half a minute of one core a run.
+_base_ = "../_base_/meta_train_estimator_digits.py"
+
+estimator = "pes"
+name_suffix = "_estimator_pes"
