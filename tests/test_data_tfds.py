@@ -9,6 +9,7 @@ from PIL import Image
 
 from learned_aggregation.data import DataOptions, load_dataset, tfds_files
 from learned_aggregation.errors import UserError
+from learned_aggregation.tasks.classification import classification
 from learned_aggregation.types import SPLITS
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -19,6 +20,19 @@ SHAPES = {
     "food101": (40, 64, 3),
     "imagenet2012": (90, 80, 3),
 }
+
+
+def make_inputs(data, batch):
+    """What a model is given for a batch of a data set."""
+
+    class Model:
+        def apply(self, variables, x, train):
+            seen.append(x)
+            return np.zeros((len(x), 10))
+
+    seen = []
+    classification("test", Model(), data).evaluate({}, {}, batch)
+    return seen[0]
 
 
 def png(image):
@@ -159,6 +173,9 @@ def test_resized_imagenet_is_found_by_side_with_validation_as_test(tmp_path):
     assert [len(data.splits[split].examples["label"]) for split in SPLITS] == [40, 5, 5, 12]
     assert data.num_classes == 1000
     assert np.array_equal(data.splits["test"].examples["image"][0].shape, (32, 32, 3))
+    inputs = (data.splits["test"].examples["image"] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    seen = make_inputs(data, data.splits["test"].examples)
+    np.testing.assert_allclose(seen, inputs, rtol=1e-5, atol=1e-5)
     assert load("imagenet", 20, tmp_path).splits["train"].examples["image"].shape == (40, 20, 20, 3)
     with pytest.raises(
         UserError, match=r"no prepared data in .*/imagenet_resized/64x64.*tfds build imagenet_resized/64x64"

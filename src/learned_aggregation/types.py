@@ -38,12 +38,13 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set on the host. `scale` turns stored images into model inputs: `image * scale`."""
+    """A data set on the host. Stored images become model inputs as `image * scale - shift`, a number or one a channel."""
 
     name: str
     splits: dict[str, Split]
     num_classes: int
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
+    shift: float | tuple[float, ...] = 0.0
 
 
 class FederatedData(NamedTuple):
@@ -128,10 +129,14 @@ class GradientEstimator(NamedTuple):
 
 
 class MetaState(NamedTuple):
-    """The whole of a meta-training run; a checkpoint holds exactly this."""
+    """The whole of a meta-training run; a checkpoint holds exactly this.
+
+    validation: a meta_validation.Best; () where nothing is validated.
+    """
 
     theta: Theta
     opt_state: Any
     estimator_states: Any
     key: Key
     step: Int[Array, ""]
+    validation: Any = ()

@@ -61,7 +61,18 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
         splits = [stored(part) or _read(folder, part, size) for part in parts]
     except Exception as error:  # whatever TFDS and its record readers raise on damaged files
         raise unusable(source, options, f"{line(error)} in {folder}") from error
-    return Dataset(name, dict(zip(SPLITS, splits, strict=True)), SETS[name].num_classes, 1 / 255)
+    return Dataset(name, dict(zip(SPLITS, splits, strict=True)), SETS[name].num_classes, *_scaling(name))
+
+
+def _scaling(name: str) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    """(scale, shift) of model inputs: ImageNet's have mean 0 and deviation 1 a channel, the others' lie in [0, 1].
+
+    As in the published experiments, whose readers follow google/learned_optimization, tasks/datasets.
+    """
+    if name != "imagenet":
+        return 1 / 255, 0.0
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return tuple(1 / (255 * d) for d in deviation), tuple(m / d for m, d in zip(mean, deviation, strict=True))
 
 
 def describe(name: str, size: int, options: DataOptions) -> Description:

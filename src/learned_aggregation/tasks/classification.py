@@ -1,6 +1,7 @@
 """Image classification with a flax model: mean cross-entropy and accuracy."""
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from jaxtyping import Array
@@ -12,17 +13,18 @@ from learned_aggregation.types import Batch, Dataset, Metrics, Task
 def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
     """A Task on batches {"image": [B, h, w, c], "label": int [B]}.
 
-    Integer images are scaled to the model's inputs by `dataset.scale`; float images are inputs already.
+    Integer images become the model's inputs by `dataset.scale` and `shift`; float images are inputs already.
 
     Args:
       model: called as model(x, train=bool) -> logits [B, num_classes].
     """
     shape = dataset.splits["train"].examples["image"].shape[1:]
+    scale, shift = (np.asarray(value, np.float32) for value in (dataset.scale, dataset.shift))
 
     def inputs(batch: Batch) -> Array:
         image = batch["image"]
         is_float = jnp.issubdtype(image.dtype, jnp.floating)
-        return image if is_float else image.astype(jnp.float32) * dataset.scale
+        return image if is_float else image.astype(jnp.float32) * scale - shift
 
     return flax_task(name, model, jnp.zeros((1, *shape)), inputs, _measure, dataset.num_classes)
 
