@@ -81,6 +81,23 @@ def test_the_card_tells_what_theta_is(here):
         assert told in page
 
 
+def test_a_mixtures_card_has_the_ranges_over_its_problems(here):
+    config = Path("runs/tiny/config.py")
+    problems = [
+        {"label": "a", "num_grads": 4, "num_local_steps": 16, "local_learning_rate_range": (0.1, 0.6)},
+        {"label": "b", "task": "mlp8_glyphs_8", "partition": "iid"},
+    ]
+    config.write_text(config.read_text().replace("\nproblems = []", f"\nproblems = {problems}"))
+    card = export.export_run(Path("runs/tiny"), here, checkpoint=None, command="")
+    assert card.ranges == {"num_grads": [2, 4], "num_local_steps": [1, 16], "local_learning_rate": [0.1, 0.6]}
+    assert card.trained_on["task"] == ["mlp4_digits_8", "mlp8_glyphs_8"]
+    page = (here / "README.md").read_text()
+    assert (
+        "problems:\n\n| label | num_grads | num_local_steps | local_learning_rate_range | task | partition |"
+        in page
+    )
+
+
 def test_theta_is_the_runs_and_export_repeats_bit_for_bit(here):
     theta, metadata = load_theta(here)
     latest, _ = load_theta("checkpoints/tiny")

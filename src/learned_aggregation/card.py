@@ -108,6 +108,8 @@ def _bad(path: Path, expected: str, got: str) -> UserError:
 
 def readme_text(card: Card) -> str:
     """The card as a page to read."""
+    facts = {**card.trained_on, **card.cost}
+    tables = {name: rows for name, rows in facts.items() if isinstance(rows, list) and _are_mappings(rows)}
     lines = [
         f"# {card.name}",
         "",
@@ -130,8 +132,10 @@ def readme_text(card: Card) -> str:
         "| | |",
         "|---|---|",
         *(f"| {name} | {_span(span)} |" for name, span in card.ranges.items()),
-        *(f"| {name} | {_cell(value)} |" for name, value in {**card.trained_on, **card.cost}.items()),
+        *(f"| {name} | {_cell(value)} |" for name, value in facts.items() if name not in tables),
     ]
+    for name, rows in tables.items():
+        lines += ["", f"{name}:", "", *_table(rows)]
     if card.command:
         lines += ["", "Remade by", "", "```", card.command, "```"]
     if card.meta_loss:
@@ -141,6 +145,10 @@ def readme_text(card: Card) -> str:
         rows = [row for row in card.results if row.get("source", "") == source]
         lines += ["", f"## Results: {source}", "", *_table(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _are_mappings(rows: Sequence[Any]) -> bool:
+    return bool(rows) and all(isinstance(row, Mapping) for row in rows)
 
 
 def _listed(options: Mapping[str, Any]) -> str:

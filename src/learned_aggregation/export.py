@@ -175,14 +175,26 @@ def _run_config(run: Path) -> Config:
 
 
 def _ranges(config: Config) -> dict[str, list[float]]:
-    return {name: [getattr(config, name)] * 2 for name in RANGES}
+    """The lowest and highest of each of RANGES among the inner problems."""
+    problems = list(config.inner_problems.values())
+    values = {name: [getattr(problem, name) for problem in problems] for name in RANGES}
+    values["local_learning_rate"] = [
+        rate
+        for problem in problems
+        for rate in problem.local_learning_rate_range or (problem.local_learning_rate,)
+    ]
+    return {name: [min(found), max(found)] for name, found in values.items()}
 
 
 def _trained_on(config: Config) -> dict[str, Any]:
     """The settings of the inner problems and of meta-training that are given."""
     names = ["task", *(row.name for row in SETTINGS.values() if row.group in (INNER, META)), "seed"]
-    values = {name: getattr(config, name) for name in names if name not in RANGES}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
+    values = {
+        name: getattr(config, name) for name in names if name not in (*RANGES, "local_learning_rate_range")
+    }
+    if values["problems"]:
+        values["task"] = list(dict.fromkeys(t for each in config.inner_problems.values() for t in each.tasks))
+    return {name: value for name, value in values.items() if value not in (None, []) and value is not False}
 
 
 def _step(metadata: Mapping[str, str]) -> float:
