@@ -1,0 +1,12 @@
+# LAgg-A and LOpt-A against tuned baselines: a convolutional network on CIFAR-10.
+# Source: Joseph et al., TMLR 2025, arXiv:2312.02204
+# Run:    python src/main.py --config config/meta_train/fedlagg-adafac_conv-c10.py
+#         python src/main.py --config config/meta_train/fedlopt-adafac_conv-c10.py
+#         python src/main.py --config config/meta_test/compare_conv-c10.py
+# Expect: table.csv and report.html in runs/. For an accelerator. Needs CIFAR-10 in TFDS's format.
+_base_ = "../_base_/compare_published.py"
+task = "conv-c10"
+entrants = _base_._baselines + [
+    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_conv-c10_K8_H4_0.5"),
+    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_conv-c10_K8_H4_0.5"),
+]

@@ -1,0 +1,13 @@
+# LAgg-A and LOpt-A against tuned baselines on Fashion-MNIST, K = 8, H = 4.
+# Source: Joseph et al., TMLR 2025, arXiv:2312.02204
+# Run:    python src/main.py --config config/meta_train/meta_train_fedlagg-adafac32_image-mlp-fmst_schedule_3e-3_10000_d3:1.py
+#         python src/main.py --config config/meta_train/meta_train_fedlopt-adafac32_image-mlp-fmst_schedule_3e-3_10000_d3:1.py
+#         python src/main.py --config config/meta_test/compare_image-mlp-fmst.py
+# Expect: the first two commands meta-train what the third tests; table.csv and report.html in runs/. Published: LAgg-A
+#         reaches a given loss in fewer rounds than tuned SlowMo. For an accelerator. Needs Fashion-MNIST in TFDS's format.
+_base_ = "../_base_/compare_published.py"
+task = "image-mlp-fmst"
+entrants = _base_._baselines + [
+    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_image-mlp-fmst_K8_H4_0.5"),
+    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_image-mlp-fmst_K8_H4_0.5"),
+]

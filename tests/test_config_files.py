@@ -1,0 +1,76 @@
+"""The files in config/: what the published experiments' ones say, and that each test's checkpoint is some command's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from learned_aggregation.config import load_config, meta_train_name
+from learned_aggregation.tasks.listing import parameter_count
+
+ROOT = Path(__file__).resolve().parent.parent
+META_TEST = sorted((ROOT / "config/meta_test").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def checkpoints(file):
+    """The names of the meta-training runs whose checkpoints a config tests."""
+    config = load_config(["--config", str(file)])
+    entrants = [config.test_checkpoint, *(entrant.get("test_checkpoint") for entrant in config.entrants)]
+    paths = [Path(path).parts for path in entrants if path and path.startswith("checkpoints/")]
+    return {name for _, name, *_ in paths}
+
+
+def meta_trained(file):
+    """The names of the runs that the commands in a config's header make."""
+    commands = re.findall(r"config/meta_train/\S+\.py(?: --\w+ [^\s-]\S*)*", file.read_text())
+    return {meta_train_name(load_config(["--config", *shlex.split(command)])) for command in commands}
+
+
+@pytest.mark.parametrize("file", META_TEST, ids=lambda path: path.stem)
+def test_a_tested_checkpoint_is_made_by_a_command_of_the_header(file):
+    assert checkpoints(file) <= meta_trained(file)
+
+
+@pytest.mark.parametrize("rule", ["fedlagg-adafac", "fedlopt-adafac"])
+@pytest.mark.parametrize(
+    ("suffix", "clients", "steps"), [("H8", 8, 8), ("H16", 8, 16), ("K16", 16, 4), ("K32", 32, 4)]
+)
+def test_the_published_settings(rule, suffix, clients, steps):
+    config = load_config(["--config", f"config/meta_train/{rule}_image-mlp-fmst_{suffix}.py"])
+    assert (config.optimizer, config.num_grads, config.num_local_steps) == (rule, clients, steps)
+    assert (config.task, config.num_outer_steps, config.local_batch_size) == ("image-mlp-fmst", 10_000, 128)
+    tested = load_config(["--config", f"config/meta_test/compare_image-mlp-fmst_{suffix}.py"])
+    assert (tested.num_grads, tested.num_local_steps) == (clients, steps)
+    adam = next(entrant for entrant in tested.entrants if entrant["optimizer"] == "adam")
+    assert adam["local_batch_size"] == steps * 128
+
+
+def test_meta_generalisation_goes_wider_deeper_and_to_every_family():
+    files = [file for file in META_TEST if file.stem.startswith("generalise_")]
+    tasks = {load_config(["--config", str(file)]).task: parameter_count(file.stem[11:]) for file in files}
+    assert tasks == {
+        "mlp128x128_imagenet_64": 1_718_504,
+        "mlp512x512x512_imagenet_32": 2_611_688,
+        "mlp128_pow6_imagenet_32": 604_904,
+        "mlp128_pow12_imagenet_32": 703_976,
+        "conv_imagenet_32": 121_320,
+        "resnet50_imagenet_64": 25_557_032,
+        "vit_p16_h128_m512_nh4_nl10_imagenet_32": 2_211_176,
+        "deit_small_imagenet_64": 21_981_544,
+        "transformer32_lm": 67_459,
+        "transformer192_lm": 7_214_851,
+    }
+
+
+def test_every_family_has_a_small_test_on_embedded_data():
+    files = [file for file in META_TEST if file.stem.startswith("families_")]
+    configs = [load_config(["--config", str(file)]) for file in files]
+    assert len(configs) == 6
+    assert all("_digits_" in config.task or "_pytext_" in config.task for config in configs)
+    assert {config.num_inner_steps for config in configs} == {20}
