@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
-REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5}
+REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
 SCALING = {
     "num_grads": (2, 8, 64),
     "num_local_steps": (1, 4, 64),
@@ -36,6 +36,9 @@ def names() -> list[str]:
         "aggregator/10m",
         "sweep/44",
         "fedavg/digits",
+        "stream/digits",
+        "stream/glyphs",
+        "stream/glyphs_augmented",
         *scaling,
     ]
 
@@ -99,7 +102,7 @@ def main() -> None:
         return
     rows = []
     for name in given.names or names():
-        if name.split("/")[0] not in ("outer_step", "aggregator", "sweep", "fedavg", "scaling"):
+        if name.split("/")[0] not in ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling"):
             raise SystemExit(f"benchmark: expected one of {', '.join(names())}, got {name!r}.")
         for row in in_own_process(name, given.set, given.repeats or REPEATS.get(name, 7)):
             rows.append(row)

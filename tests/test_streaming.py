@@ -134,6 +134,20 @@ def test_threads_change_nothing(threads, monkeypatch):
     assert_same(first_windows_of(stream(threads=threads), 8), expected)
 
 
+def test_tasks_that_share_a_stream_share_its_windows():
+    data, other = stream(), stream(seed=4)
+    datas = ({"train": data}, {"train": data, "test": other})
+    sharding = everywhere(job_mesh(1))
+    with streaming.windows_of_all(datas, sharding, start=2) as windows:
+        (one,), (same, different) = (list(splits.values()) for splits in next(windows))
+    assert one is same
+    assert_same(one.examples, data.whole(2))
+    assert_same(different.examples, other.whole(2))
+    (one,), (same, _) = (list(splits.values()) for splits in streaming.first_windows(datas, sharding))
+    assert one is same
+    assert_same(one.examples, data.whole(0))
+
+
 def test_another_seed_is_another_stream():
     same, other = stream(seed=3).whole(4)["label"], stream(seed=4).whole(4)["label"]
     assert np.array_equal(stream().whole(4)["label"], same)

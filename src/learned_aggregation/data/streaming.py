@@ -181,17 +181,17 @@ def windows_of_all(
     """The data argument of the outer steps start, start + 1, ...; see `windows_of`.
 
     Args:
-      datas: for each task, the data of its splits.
+      datas: for each task, the data of its splits; what several share is read, and lies on the device, once.
     """
+    distinct = _distinct(datas)
     with ExitStack() as stack:
-        streams = [
-            {split: stack.enter_context(windows_of(data, sharding, start)) for split, data in splits.items()}
-            for splits in datas
-        ]
+        windows = {
+            each: stack.enter_context(windows_of(data, sharding, start)) for each, data in distinct.items()
+        }
 
         def together() -> Iterator[tuple[dict[str, FederatedData], ...]]:
             while True:
-                yield tuple({split: next(windows) for split, windows in splits.items()} for splits in streams)
+                yield _arranged(datas, {each: next(own) for each, own in windows.items()})
 
         yield together()
 
@@ -200,13 +200,23 @@ def first_windows(
     datas: Sequence[Mapping[str, Data]], sharding: NamedSharding
 ) -> tuple[dict[str, FederatedData], ...]:
     """The data argument of outer step 0."""
-    return tuple(
-        {
-            split: data if isinstance(data, FederatedData) else _federated(data, data.whole(0), sharding)
-            for split, data in splits.items()
-        }
-        for splits in datas
-    )
+    first = {
+        each: data if isinstance(data, FederatedData) else _federated(data, data.whole(0), sharding)
+        for each, data in _distinct(datas).items()
+    }
+    return _arranged(datas, first)
+
+
+def _distinct(datas: Sequence[Mapping[str, Data]]) -> dict[int, Data]:
+    """By identity: what several tasks share is read once."""
+    return {id(data): data for splits in datas for data in splits.values()}
+
+
+def _arranged(
+    datas: Sequence[Mapping[str, Data]], windows: Mapping[int, FederatedData]
+) -> tuple[dict[str, FederatedData], ...]:
+    """The windows in the places of what they are windows of."""
+    return tuple({split: windows[id(data)] for split, data in splits.items()} for splits in datas)
 
 
 @contextmanager
