@@ -12,15 +12,19 @@ from flax import linen as nn
 
 from learned_aggregation import get_aggregator
 from learned_aggregation.averaging import weighted_mean
+from learned_aggregation.data.federated import to_federated
 from learned_aggregation.evaluation import chunked, evaluate_split
 from learned_aggregation.federated import federated_round, init_server
+from learned_aggregation.inner_problem import RoundSizes
 from learned_aggregation.local_training import local_training
+from learned_aggregation.meta_test import Budget, Contest, Program, Shared
+from learned_aggregation.parallel import job_mesh
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.language_modelling import language_modelling
 from learned_aggregation.tasks.listing import parameter_count
 from learned_aggregation.tasks.models.conv import conv
 from learned_aggregation.tasks.models.mlp import mlp
-from learned_aggregation.tasks.models.resnet import ResNet, _Depth
+from learned_aggregation.tasks.models.resnet import ResNet, _Depth, resnet
 from learned_aggregation.tasks.models.transformer import transformer
 from learned_aggregation.tasks.models.vit import cut_patches, vit
 from learned_aggregation.tasks.transformer_layers import Block, Layers
@@ -234,6 +238,31 @@ def test_evaluation_uses_the_running_statistics(rounds):
     alone = task.evaluate(server.params, server.model_state, jax.tree.map(lambda leaf: leaf[:1], batch))
     together = task.evaluate(server.params, server.model_state, batch)
     np.testing.assert_allclose(alone["loss"][0], together["loss"][0], rtol=1e-4)  # not the batch's statistics
+
+
+@pytest.mark.parametrize(
+    "model", [Normed(), pytest.param(resnet("18", CLASSES), marks=pytest.mark.slow)], ids=["tiny", "resnet18"]
+)
+def test_the_meta_tester_carries_running_statistics_and_evaluates_with_them(model):
+    task, batch = image_task(model)
+    fresh = jax.jit(task.init)(jax.random.key(0))[1]
+    forgetful = task._replace(evaluate=lambda params, _, batch: task.evaluate(params, fresh, batch))
+    train = to_federated(Split(batch), [np.arange(len(batch["label"]))])
+    evaluation = {"test": chunked(jax.tree.map(jnp.asarray, batch), 12)}
+
+    def curves(aggregator, task):
+        local = local_training(task, optax.sgd(0.02))
+        contest = Contest(task, RoundSizes(2, 2, 6), lambda rates: (aggregator, local))
+        shared = Shared(aggregator.init_theta(jax.random.key(0)), train, evaluation)
+        return Program(contest, Budget(8, 8), job_mesh(1, 1)).run(shared, {}, np.zeros(1, int))
+
+    fedavg, mimic = curves(get_aggregator("fedavg"), task), curves(scaled_mean(), task)
+    jax.tree.map(np.testing.assert_array_equal, fedavg, mimic)
+    without = curves(get_aggregator("fedavg"), forgetful)
+    np.testing.assert_allclose(without.train_loss, fedavg.train_loss, rtol=1e-4)
+    first, last = np.abs(fedavg.evaluated["test_loss"] - without.evaluated["test_loss"])[0]
+    assert first < 1e-5
+    assert last > 1e-2
 
 
 @pytest.mark.slow
