@@ -17,6 +17,7 @@ AGGREGATORS = Registry(
     "optimizer",
     {
         "fedlagg-adafac": f"{_HERE}.fedlagg_adafac:fedlagg_adafac",
+        "fedlagg-set": f"{_HERE}.fedlagg_set:fedlagg_set",
         "fedlopt-adafac": f"{_HERE}.fedlopt_adafac:fedlopt_adafac",
         "fedlagg": f"{_HERE}.fedlagg:fedlagg",
         "fedlopt": f"{_HERE}.fedlopt:fedlopt",
@@ -37,6 +38,12 @@ AGGREGATORS = Registry(
 def accepted_options(name: str) -> list[str]:
     """The keyword arguments that the rule `name` takes."""
     return list(inspect.signature(AGGREGATORS[name]).parameters)
+
+
+def option_defaults(name: str) -> dict[str, Any]:
+    """The keyword arguments that the rule `name` takes, with their defaults; None for one that must be given."""
+    parameters = inspect.signature(AGGREGATORS[name]).parameters
+    return {p.name: None if p.default is p.empty else p.default for p in parameters.values()}
 
 
 def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **options: Any) -> Aggregator:

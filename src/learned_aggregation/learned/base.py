@@ -42,7 +42,7 @@ class Base(NamedTuple):
 def rms(x: Float[Array, "..."]) -> Float[Array, ""]:
     """Root mean square over a tensor; 0 (with derivative 0) for one of zeros."""
     mean_square = jnp.mean(x * x)
-    return mean_square * lax.rsqrt(mean_square + 1e-30)
+    return mean_square * lax.rsqrt(mean_square + 1e-20)
 
 
 def make_base(where: str, base: str, learning_rate: Any, momentum: Any) -> Base | None:
