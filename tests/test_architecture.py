@@ -33,6 +33,7 @@ LEVELS = {
     "antithetic": 6,
     "estimators": 7,
     "meta_step": 8,
+    "meta_validation": 8,
     "meta_train": 9,
     "meta_test": 9,
     "settings": 9,  # checks names against the registries

@@ -27,8 +27,9 @@ from learned_aggregation.evaluation import chunked
 from learned_aggregation.inner_problem import SAME_DATA, RoundSizes, inner_problem
 from learned_aggregation.local_training import LocalTraining, local_training
 from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
-from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step
+from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step, place
 from learned_aggregation.meta_test import Contest, Rates, Shared
+from learned_aggregation.meta_validation import Validation, before_first, make_score
 from learned_aggregation.parallel import everywhere, job_mesh, put
 from learned_aggregation.tasks import make_task
 from learned_aggregation.theta_file import check_theta, load_theta
@@ -57,6 +58,10 @@ RATES = (
 
 DATA_PARALLEL = ("sgd", "adam")
 """Rules that take one step a round on the clients' mean gradient: one local step of rate 1."""
+
+
+_VALIDATION = 1_000_003
+"""Folded into the run's key for the validations' seeds, which the training never draws."""
 
 
 class TaskData(NamedTuple):
@@ -199,6 +204,7 @@ class MetaTraining(NamedTuple):
     state: MetaState
     datas: tuple[dict[str, Data], ...]
     rounds_per_step: int
+    validation: Validation | None = None
 
 
 def meta_training(config: Config) -> MetaTraining:
@@ -220,9 +226,10 @@ def meta_training(config: Config) -> MetaTraining:
     _check_cohorts(config)
     mesh = job_mesh(config.num_tasks, config.num_devices)
     schedule = Schedule(**config.schedule)
-    loaded = _load_problems(config)
+    loader = Loader()
+    loaded = _load_problems(config.inner_problems, loader)
     problems = {label: (own, _problem(own, loaded[label])) for label, own in config.inner_problems.items()}
-    datas = _meta_train_datas(config, loaded, mesh)
+    datas = _meta_train_datas(config.inner_problems, loaded, mesh)
 
     def estimators_at(step: Array | int) -> dict[str, GradientEstimator]:
         std, make = _perturbation_std(config, step), ESTIMATORS[config.estimator]
@@ -240,20 +247,40 @@ def meta_training(config: Config) -> MetaTraining:
         config.problem_clip,
     )
     rounds = 2 * config.num_tasks * config.truncation_length * len(problems)
-    return MetaTraining(outer_step, state, datas, rounds)
+    validation = _validation(config, loader, mesh)
+    if validation is not None:
+        state = place(state._replace(validation=before_first()), mesh)
+    return MetaTraining(outer_step, state, datas, rounds, validation)
 
 
-def _load_problems(config: Config) -> dict[str, TaskData]:
-    """Each inner problem's task and data; what two of them have in common is loaded once."""
-    loader = Loader()
-    return {label: loader.load(own, own.tasks[0]) for label, own in config.inner_problems.items()}
+def _validation(config: Config, loader: Loader, mesh: Mesh) -> Validation | None:
+    """The held-out problems; of a split that is streamed its first window."""
+    if not config.meta_valid_every:
+        return None
+    loaded = _load_problems(config.valid_problems, loader)
+    score = make_score(
+        {label: _problem(own, loaded[label]) for label, own in config.valid_problems.items()},
+        first_windows(_meta_train_datas(config.valid_problems, loaded, mesh), everywhere(mesh)),
+        rounds=config.meta_valid_rounds,
+        num_seeds=config.meta_valid_seeds,
+        key=jax.random.fold_in(jax.random.key(config.seed), _VALIDATION),
+        mesh=mesh,
+        chunk=config.tasks_per_chunk,
+    )
+    return Validation(config.meta_valid_every, config.meta_valid_patience, score)
+
+
+def _load_problems(problems: Mapping[str, Config], loader: Loader) -> dict[str, TaskData]:
+    """Each problem's task and data; what two of them have in common is loaded once."""
+    return {label: loader.load(own, own.tasks[0]) for label, own in problems.items()}
 
 
 def _check_cohorts(config: Config) -> None:
     """Refuses a mixture over K for a rule whose theta is made for one K."""
     if _serves_any_k(config):
         return
-    for label, own in config.inner_problems.items():
+    validated = config.valid_problems if config.meta_valid_every else {}
+    for label, own in [*config.inner_problems.items(), *validated.items()]:
         if own.num_grads != config.num_grads:
             raise UserError(
                 f"problems: expected num_grads={config.num_grads} in {label!r}, the K that theta of "
@@ -291,7 +318,7 @@ def _episodes(config: Config, step: Array | int) -> EpisodeSchedule:
 
 
 def _meta_train_datas(
-    config: Config, loaded: Mapping[str, TaskData], mesh: Mesh
+    problems: Mapping[str, Config], loaded: Mapping[str, TaskData], mesh: Mesh
 ) -> tuple[dict[str, Data], ...]:
     """Each problem's splits; those with the same TaskData share them.
 
@@ -308,7 +335,7 @@ def _meta_train_datas(
 
     return tuple(
         {split: data(own, loaded[label], split) for split in _meta_train_splits(own)}
-        for label, own in config.inner_problems.items()
+        for label, own in problems.items()
     )
 
 

@@ -5,6 +5,7 @@ A run's directory, `checkpoints/<meta-train-name>/`, holds
     global_step{N}/              arrays/ (orbax), config.py, meta.json, SHA256SUMS
     global_step{N}.safetensors   theta alone
     latest                       the name of the newest complete checkpoint
+    best.safetensors             theta of the best validation so far, where there are validations
 
 A checkpoint is written under a hidden name, synced, renamed, and only then named by `latest`: a kill
 at any moment leaves a directory to resume from. `SHA256SUMS` is verified before anything is parsed
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_aggregation.atomic import disk_error, replace_file, sync_directory
+from learned_aggregation.atomic import disk_error, replace_file, sync_directory, write_atomic
 from learned_aggregation.errors import RunError, UserError
 from learned_aggregation.theta_file import first_difference, named_leaves, theta_bytes
 from learned_aggregation.types import MetaState
@@ -101,6 +102,17 @@ class Checkpointer:
             shutil.rmtree(staged, ignore_errors=True)
             raise disk_error(self._path(step), error, self._then()) from error
         return self._path(step)
+
+    def save_best(self, step: int, theta: Any, settings: Mapping[str, Any]) -> None:
+        """Saves theta as `best.safetensors`, which no later save removes.
+
+        Raises:
+          RunError: theta is not finite, or the disk refused.
+        """
+        self._check_finite(step, theta)
+        path = self.directory / "best.safetensors"
+        with jax.transfer_guard("allow"):
+            write_atomic(path, theta_bytes(theta, {**settings, "step": step}), then=self._then())
 
     def existing(self, step: int | None = None) -> Path:
         """The directory of a checkpoint; by default of the one that `latest` names.
@@ -190,7 +202,7 @@ class Checkpointer:
             if re.fullmatch(r"\.global_step\d+\.old", entry.name):
                 path = self.directory / entry.name.removeprefix(".").removesuffix(".old")
                 shutil.rmtree(entry) if path.exists() else os.replace(entry, path)
-            elif re.fullmatch(r"\.(global_step|latest).*\.tmp", entry.name):
+            elif re.fullmatch(r"\.(global_step|latest|best).*\.tmp", entry.name):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _prune(self) -> None:

@@ -103,12 +103,14 @@ def make_outer_step(
         if len(estimators) > 1:
             metrics |= {f"meta_loss/{label}": loss for label, loss in zip(estimators, losses, strict=True)}
             metrics |= {f"grad_norm/{label}": norm for label, norm in zip(estimators, norms, strict=True)}
-        return MetaState(theta, opt_state, tuple(states), state.key, state.step + 1), metrics
+        return MetaState(
+            theta, opt_state, tuple(states), state.key, state.step + 1, state.validation
+        ), metrics
 
     # As `place` puts them: on one device XLA would call them otherwise, and the second call compile again.
     whole: Any = everywhere(mesh)
     divided = over_jobs(mesh)
-    shardings = MetaState(whole, whole, divided, whole, whole), whole
+    shardings = MetaState(whole, whole, divided, whole, whole, whole), whole
     options = compiler_options()
     return jax.jit(outer_step, donate_argnums=0, out_shardings=shardings, compiler_options=options)
 

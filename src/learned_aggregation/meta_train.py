@@ -15,6 +15,7 @@ from learned_aggregation.distributed import any_process, is_main, replicated
 from learned_aggregation.errors import RunError
 from learned_aggregation.interrupts import StopRequest
 from learned_aggregation.meta_step import OuterStep
+from learned_aggregation.meta_validation import SCORE, Validation
 from learned_aggregation.parallel import everywhere
 from learned_aggregation.progress import ProgressBar
 from learned_aggregation.trackers import Tracker
@@ -44,14 +45,18 @@ def meta_train(
     saving: Saving,
     tracker: Tracker,
     log_every: int = 1,
+    validation: Validation | None = None,
 ) -> tuple[MetaState, int]:
-    """Runs outer steps until `num_outer_steps` or a signal; a checkpoint is saved at the start and at the end.
+    """Runs outer steps until `num_outer_steps`, a signal, or validations enough without a better theta.
+
+    A checkpoint is saved at the start and at the end, and the best theta whenever there is a better one.
 
     Args:
       datas: for each task, its splits; of those that are streams each outer step gets the next window.
       rounds_per_step: federated rounds in an outer step, both arms counted, for the rate.
       mesh: the devices that the state lies on.
       log_every: outer steps between rows of metrics; the others never leave the device.
+      validation: None for none.
     Returns:
       (the last state, 0 or 128 + the signal's number).
     Raises:
@@ -73,7 +78,12 @@ def meta_train(
         try:
             # The first checkpoint shows at once that saving works, and keeps the untrained theta to compare with.
             saved = start if checkpointer.latest_step() == start else save(state, start)
-            while step < num_outer_steps and not any_process(stop.signal is not None):
+            waited = int(state.validation.waited) if validation else 0
+            while (
+                step < num_outer_steps
+                and not any_process(stop.signal is not None)
+                and not (validation and 0 < validation.patience <= waited)
+            ):
                 window = next(windows)
                 # Whatever the step needs is on the device already.
                 with jax.transfer_guard("disallow"):
@@ -82,8 +92,18 @@ def meta_train(
                 in_flight.append(metrics)
                 if len(in_flight) > LAG:  # no more windows than that are on the device
                     jax.block_until_ready(in_flight.popleft())
-                if step % log_every == 0 or step == num_outer_steps:
+                validates = bool(validation and step % validation.every == 0)
+                if validation and validates:
+                    state, scores = validation.score(state)
+                    metrics = metrics | scores
+                if validates or step % log_every == 0 or step == num_outer_steps:
                     log.add(step, metrics)
+                if validates:
+                    log.drain()  # says so if theta is not finite
+                    waited = int(state.validation.waited)
+                    if waited == 0 and is_main():
+                        score = float(state.validation.score)
+                        checkpointer.save_best(step, state.theta, {**saving.settings, SCORE: score})
                 if step % saving.every == 0:
                     log.drain()
                     saved = save(state, step)
@@ -118,7 +138,8 @@ class _Log:
 
     def _write(self, step: int, metrics: Metrics) -> None:
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not all(math.isfinite(value) for value in row.values()):
+        # A validation that is not finite is a bad score and no more.
+        if not all(math.isfinite(value) for name, value in row.items() if not name.startswith(SCORE)):
             raise RunError(
                 f"meta-train: expected finite metrics at outer step {step}, got {row}. Nothing was saved after "
                 "it; lower schedule.peak_value or set schedule.clip, then resume with --from_checkpoint."

@@ -310,6 +310,32 @@ class Config:
         META,
         "each episode draws its clients' rate from here, log-uniformly; None: local_learning_rate",
     )
+    meta_valid_every: int = setting(
+        0,
+        whole(0, 100),
+        META,
+        "outer steps between scores of theta on held-out problems; the best theta is kept as best.safetensors; 0: none",
+    )
+    meta_valid_problems: Sequence[Mapping[str, Any]] = setting(
+        [],
+        Kind(_check_problems, "LIST"),
+        META,
+        "the held-out problems, written as problems are; [] is those of meta-training; measured on outer_valid "
+        "unless one gives its meta_loss_split",
+        flag=False,
+    )
+    meta_valid_rounds: int = setting(
+        100,
+        whole(1, 100),
+        META,
+        "rounds of a validation's episodes; a score is the mean loss over all of them",
+    )
+    meta_valid_seeds: int = setting(
+        8, whole(1, 8), META, "episodes of each held-out problem, the same every time"
+    )
+    meta_valid_patience: int = setting(
+        0, whole(0, 10), META, "validations without a better theta that end the run; 0: none do"
+    )
     estimator: str = setting("pes", choice(_estimators), META, "of the meta-gradient")
     perturbation_std: float = setting(
         0.01, positive(0.01), META, "standard deviation of theta's perturbations"
@@ -454,10 +480,20 @@ class Config:
         given = self.problems or [{"label": task, "task": task} for task in self.tasks]
         return {each["label"]: dataclasses.replace(self, **_own(each)) for each in given}
 
+    @property
+    def valid_problems(self) -> "dict[str, Config]":
+        """Of meta-validation: label -> settings, of each of `meta_valid_problems`, else of `inner_problems`."""
+        if self.meta_valid_problems:
+            given = [{"meta_loss_split": "outer_valid", **each} for each in self.meta_valid_problems]
+            return {each["label"]: dataclasses.replace(self, **_own(each)) for each in given}
+        problems = self.inner_problems.items()
+        return {label: dataclasses.replace(own, meta_loss_split="outer_valid") for label, own in problems}
+
 
 def _own(problem: Mapping[str, Any]) -> dict[str, Any]:
     """What a problem of a mixture changes in the settings of the run."""
-    return {name: value for name, value in problem.items() if name != "label"} | {"problems": []}
+    own = {name: value for name, value in problem.items() if name != "label"}
+    return own | {"problems": [], "meta_valid_problems": []}
 
 
 class Setting(NamedTuple):
@@ -501,8 +537,9 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
     _check_sizes(checked, where)
     _check_stream(checked, where)
     _check_run_type(checked, where)
-    for i, problem in enumerate(checked["problems"]):
-        check_all(checked | _own(problem), lambda name, i=i: f"{where('problems')}[{i}].{name}")
+    for mixture in ("problems", "meta_valid_problems"):
+        for i, problem in enumerate(checked[mixture]):
+            check_all(checked | _own(problem), lambda name, mix=mixture, i=i: f"{where(mix)}[{i}].{name}")
     return checked
 
 

@@ -76,6 +76,7 @@ def run(config: Config, command: str) -> int:
             saving=Saving(config.save_iter, config_text(config), settings),
             tracker=tracker,
             log_every=config.log_every,
+            validation=training.validation,
         )
     except jax.errors.JaxRuntimeError as error:
         raise runtime_error(error) from error
@@ -89,6 +90,13 @@ def run(config: Config, command: str) -> int:
         _say(
             f"stopped at outer step {int(state.step)}, saved; go on with the same command and --from_checkpoint"
         )
+    elif int(state.step) < config.num_outer_steps:
+        _say(
+            f"stopped early at outer step {int(state.step)}: "
+            f"no better theta in {config.meta_valid_patience} validations"
+        )
+    if (checkpointer.directory / "best.safetensors").is_file():
+        _say(f"best theta: {checkpointer.directory}/best.safetensors")
     _say(f"theta: {checkpointer.directory}/global_step{int(state.step)}.safetensors  report: {report}")
     return status
 
