@@ -6,6 +6,6 @@
 # Expect: the loss goes down with both; a minute or two on two cores.
 _base_ = "../_base_/families.py"
 task = "conv32x64x64_digits_16"
-local_learning_rate = 0.3
+local_learning_rate = 0.6
 num_local_steps = 8
 local_batch_size = 32

@@ -7,3 +7,5 @@
 _base_ = "../_base_/families.py"
 task = "deit_tiny_digits_64"
 local_learning_rate = 0.03
+num_grads = 2
+local_batch_size = 8

@@ -7,3 +7,5 @@
 _base_ = "../_base_/families.py"
 task = "resnet18_digits_32"
 local_learning_rate = 0.03
+num_grads = 2
+local_batch_size = 8
