@@ -2,6 +2,7 @@
 
 python -m benchmarks.run                           all
 python -m benchmarks.run outer_step/b fedavg/digits  some
+python -m benchmarks.run families                  every family of models; needs config/meta_train/families.py's theta
 python -m benchmarks.run outer_step --set num_grads=16 --set task=mlp64_digits_8   a workload of your own
 """
 
@@ -14,10 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.families import ENTRANTS, FAMILIES
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
+KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families")
 SCALING = {
     "num_grads": (2, 8, 64),
     "num_local_steps": (1, 4, 64),
@@ -41,6 +44,11 @@ def names() -> list[str]:
         "stream/glyphs_augmented",
         *scaling,
     ]
+
+
+def families() -> list[str]:
+    """The benchmarks that run only when they are asked for."""
+    return [f"families/{family}/{entrant}" for family in FAMILIES for entrant in ENTRANTS]
 
 
 def measure(name: str, overrides: dict[str, Any], repeats: int) -> list[dict[str, Any]]:
@@ -101,10 +109,12 @@ def main() -> None:
         print(json.dumps(measure(given.here, overrides, given.repeats)))
         return
     rows = []
-    for name in given.names or names():
-        if name.split("/")[0] not in ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling"):
+    asked = [one for name in given.names for one in (families() if name == "families" else [name])]
+    for name in asked or names():
+        if name.split("/")[0] not in KINDS:
             raise SystemExit(f"benchmark: expected one of {', '.join(names())}, got {name!r}.")
-        for row in in_own_process(name, given.set, given.repeats or REPEATS.get(name, 7)):
+        repeats = given.repeats or REPEATS.get(name) or (1 if name in families() else 7)
+        for row in in_own_process(name, given.set, repeats):
             rows.append(row)
             show(row)
     OUT.parent.mkdir(exist_ok=True)
