@@ -116,11 +116,25 @@ def test_theta_is_the_runs_and_export_repeats_bit_for_bit(here):
     assert (early.cost["outer_steps"], list(early.meta_loss)) == (0, [])
 
 
+def test_the_best_theta_goes_over_the_latest(here):
+    theta, metadata = load_theta("checkpoints/tiny/global_step0")
+    save_theta("checkpoints/tiny/best.safetensors", theta, metadata)
+    assert export.main(["--run", "runs/tiny", "--name", NAME]) == 0
+    jax.tree.map(np.testing.assert_array_equal, load_theta(here)[0], theta)
+
+
 def test_a_name_a_directory_a_run_and_a_file_load_the_same(here):
-    sources = [NAME, here, "checkpoints/tiny", "checkpoints/tiny/global_step30.safetensors"]
+    sources = [
+        NAME,
+        here,
+        here / "theta.safetensors",
+        "checkpoints/tiny",
+        "checkpoints/tiny/global_step30.safetensors",
+    ]
     outcomes = []
-    for source in sources:
+    for i, source in enumerate(sources):
         agg = load_aggregator(source)
+        assert agg.name == (NAME if i < 3 else "fedlagg")
         assert agg.clients == 2
         assert agg.trained == {
             "num_grads": (2, 2),
@@ -217,6 +231,11 @@ def test_test_checkpoint_takes_a_name_and_its_options(here):
         UserError, match="fedlagg: theta was meta-trained for hidden_size=4, the config asks for 8"
     ):
         build.learned_theta(other)
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "", "a/b"])
+def test_any_text_may_be_asked_about(path):
+    assert pretrained.card_settings({"test_checkpoint": path}) == {}
 
 
 def test_an_entrant_takes_a_name_and_its_options(here):

@@ -34,6 +34,8 @@ from learned_aggregation.report.files import read_json
 from learned_aggregation.settings import INNER, META, SETTINGS
 from learned_aggregation.theta_file import load_theta, theta_bytes
 
+_COLUMNS = ("step", "meta_loss", "elapsed_s")
+
 CURVE_POINTS = 20
 """Rows of the card's meta-loss curve, each the mean over its part of the run."""
 
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--run", metavar="DIR", help="the run's directory, runs/NAME, with config.py and metrics.csv"
     )
     made.add_argument(
-        "--checkpoint", metavar="PATH", help="the theta to take; default: the run's latest checkpoint"
+        "--checkpoint", metavar="PATH", help="the theta to take; default: the run's best, else its latest"
     )
     made.add_argument("--to", metavar="DIR", default="checkpoints/pretrained", help="default: %(default)s")
     text = (
@@ -104,14 +106,14 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
     """Writes theta.safetensors, card.json and README.md of a meta-training run.
 
     Args:
-      checkpoint: the theta to take; None is the run's latest checkpoint.
+      checkpoint: the theta to take; None is the run's best by its validations, else its latest.
       command: of this export; the card names it after the one that meta-trained.
     Raises:
       UserError: not a meta-training run, a theta that is not finite or does not fit its config.
       RunError: the disk refused.
     """
     config = _run_config(run)
-    source = checkpoint or str(Path(config.checkpoints_dir) / meta_train_name(config))
+    source = checkpoint or _best_or_latest(Path(config.checkpoints_dir) / meta_train_name(config))
     theta, metadata = load_theta(source)
     options = aggregator_options(config, rates_of(config))
     if fixed_clients(config.optimizer, options) is None:
@@ -174,6 +176,11 @@ def _run_config(run: Path) -> Config:
     return config
 
 
+def _best_or_latest(checkpoints: Path) -> Path:
+    best = checkpoints / "best.safetensors"
+    return best if best.is_file() else checkpoints
+
+
 def _ranges(config: Config) -> dict[str, list[float]]:
     """The lowest and highest of each of RANGES among the inner problems."""
     problems = list(config.inner_problems.values())
@@ -205,8 +212,8 @@ def _metrics(run: Path) -> list[dict[str, float]]:
     path = run / "metrics.csv"
     try:
         with open(path, newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
+            return [{name: float(row[name]) for name in _COLUMNS} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path}: expected the metrics of a meta-training run, got {error}. Name another --run."
         ) from None

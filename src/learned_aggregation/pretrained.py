@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from learned_aggregation.card import CARD_FILE, Card, read_card
+from learned_aggregation.card import CARD_FILE, THETA_FILE, Card, read_card
 
 _PACKAGE = Path(__file__).parent
 PLACES = (_PACKAGE / "_pretrained", _PACKAGE.parents[1] / "checkpoints" / "pretrained")
@@ -22,13 +22,19 @@ def pretrained_directory(name: str | os.PathLike) -> Path | None:
     if not name or Path(name).name != str(name):  # a path
         return None
     found = (place / name for place in PLACES)
-    return next((path for path in found if (path / CARD_FILE).is_file()), None)
+    return next((path for path in found if has_card(path)), None)
 
 
 def card_of(source: str | os.PathLike) -> Card | None:
-    """The card behind a name or a directory; None for any other path."""
-    directory = pretrained_directory(source) or Path(source)
-    return read_card(directory) if (directory / CARD_FILE).is_file() else None
+    """The card behind a name, a directory or the theta in it; None for any other path."""
+    path = pretrained_directory(source) or Path(source)
+    directory = path.parent if path.name == THETA_FILE else path
+    return read_card(directory) if has_card(directory) else None
+
+
+def has_card(directory: Path) -> bool:
+    """Whether it is a pretrained aggregator's; any text may be asked about."""
+    return os.path.isfile(directory / CARD_FILE)
 
 
 def card_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,5 +44,5 @@ def card_settings(values: Mapping[str, Any]) -> dict[str, Any]:
       values: the settings that are given; they go over these.
     """
     source = values.get("test_checkpoint")
-    card = card_of(source) if isinstance(source, str) and "\0" not in source else None
+    card = card_of(source) if isinstance(source, str) else None
     return {} if card is None else {"optimizer": card.aggregator, **card.options}
