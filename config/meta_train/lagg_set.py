@@ -14,7 +14,7 @@ num_tasks = 2
 truncation_length = 20
 truncation_schedule_min_length = 20
 num_inner_steps = 100
-episode_growth_steps = 100
+episode_growth_steps = 60
 local_batch_size = 32
 num_grads = 8
 local_learning_rate_range = (0.1, 1.0)
@@ -31,8 +31,8 @@ problems = [
     dict(label="conv_h8", num_local_steps=8, **_conv),
     dict(label="conv_h16", num_local_steps=16, **_conv),
 ]
-num_outer_steps = 400
+num_outer_steps = 250
 schedule = dict(
-    init_value=1e-4, peak_value=1e-2, end_value=1e-3, warmup_steps=20, decay_steps=400, exponent=1.0, clip=1.0
+    init_value=1e-4, peak_value=1e-2, end_value=1e-3, warmup_steps=20, decay_steps=250, exponent=1.0, clip=1.0
 )
 save_iter = 50

@@ -1,6 +1,6 @@
 """The composition root: a Config to objects. The only reader of the registries; a config stops here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from learned_aggregation.aggregators import accepted_options, get_aggregator
-from learned_aggregation.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.aggregators import get_aggregator, option_defaults
+from learned_aggregation.clients import ADAPTIVE, LOCAL_OPTIMIZERS
 from learned_aggregation.config import Config
 from learned_aggregation.data import DataOptions
 from learned_aggregation.data.partitions import PARTITIONS, partition, split_labels
@@ -30,8 +30,9 @@ from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule,
 from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step, place
 from learned_aggregation.meta_test import Contest, Rates, Shared
 from learned_aggregation.meta_validation import Validation, before_first, make_score
+from learned_aggregation.mup import Factors, infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
 from learned_aggregation.parallel import everywhere, job_mesh, put
-from learned_aggregation.tasks import make_task
+from learned_aggregation.tasks import make_task, probe_tasks
 from learned_aggregation.theta_file import check_theta, load_theta
 from learned_aggregation.types import (
     Aggregator,
@@ -168,29 +169,57 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
 
 
 def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
-    """What the config says about the options of its rule."""
-    accepted = accepted_options(config.optimizer)
-    options = {name: rates[name] for name in RATES if name in rates}
-    options |= {name: getattr(config, name) for name in ("num_grads", "hidden_size", "base")}
-    return {name: value for name, value in options.items() if name in accepted}
+    """The options of the config's rule, with the rule's own defaults where the config says nothing."""
+    given = {name: rates[name] for name in RATES if name in rates}
+    given |= {"num_grads": config.num_grads, "hidden_size": config.hidden_size}
+    given |= {} if config.base is None else {"base": config.base}
+    return {name: given.get(name, default) for name, default in option_defaults(config.optimizer).items()
+            if name in given or default is not None}
 
 
-def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
+def make_local_training(
+    config: Config, task: Task, rates: Rates, factors: Factors | None = None
+) -> LocalTraining:
     if config.optimizer in DATA_PARALLEL:
-        return local_training(task, LOCAL_OPTIMIZERS["sgd"](1.0), remat=config.remat)
-    optimizer = LOCAL_OPTIMIZERS[config.local_optimizer](rates["local_learning_rate"])
-    return local_training(task, optimizer, config.keep_local_state, config.remat)
+        name, rate, keep_state = "sgd", 1.0, False
+    else:
+        name, rate, keep_state = config.local_optimizer, rates["local_learning_rate"], config.keep_local_state
+    optimizer = LOCAL_OPTIMIZERS[name](rate)
+    if factors is not None:
+        optimizer = mup_local(optimizer, factors.adam if name in ADAPTIVE else factors.sgd)
+    return local_training(task, optimizer, keep_state, config.remat)
+
+
+def in_parametrization(
+    config: Config, loaded: TaskData
+) -> tuple[Task, Callable[[Rates], tuple[Aggregator, LocalTraining]]]:
+    """The task, and rates -> (its rule, its local training), in the config's parametrization.
+
+    Raises:
+      UserError: mup with a model that is not named by its widths.
+    """
+    if config.parametrization == "standard":
+        return loaded.task, lambda rates: (
+            make_aggregator(config, rates),
+            make_local_training(config, loaded.task, rates),
+        )
+    probes = probe_tasks(loaded.task.name, config.mup_base_width, loaded.dataset)
+    factors = infer_factors(*(shapes_of(each) for each in (loaded.task, *probes)))
+    task = mup_task(loaded.task, factors)
+    return task, lambda rates: (
+        mup_aggregator(make_aggregator(config, rates), factors),
+        make_local_training(config, task, rates, factors),
+    )
 
 
 def theta_settings(config: Config) -> dict[str, Any]:
     """What a theta depends on: kept beside it and compared when it is read."""
+    options = aggregator_options(config, rates_of(config))
     return {
         "optimizer": config.optimizer,
         "num_grads": config.num_grads,
         "hidden_size": config.hidden_size,
-        "base": config.base,
-        "base_learning_rate": config.base_learning_rate,
-        "base_momentum": config.base_momentum,
+        **{name: value for name, value in options.items() if name.startswith("base")},
         "num_local_steps": config.num_local_steps,
         "local_learning_rate": config.local_learning_rate,
         "task": ",".join(dict.fromkeys(own.tasks[0] for own in config.inner_problems.values())),
@@ -291,12 +320,12 @@ def _check_cohorts(config: Config) -> None:
 
 def _problem(config: Config, loaded: TaskData) -> InnerProblem:
     """The inner problem of a config with one task."""
+    task, make_rule = in_parametrization(config, loaded)
 
     def given(drawn: Rates) -> InnerProblem:
         rates = {**rates_of(config), **drawn}
-        aggregator = make_aggregator(config, rates)
-        local = make_local_training(config, loaded.task, rates)
-        return inner_problem(loaded.task, local, aggregator, round_sizes(config), config.meta_loss_split)
+        aggregator, local = make_rule(rates)
+        return inner_problem(task, local, aggregator, round_sizes(config), config.meta_loss_split)
 
     if config.local_learning_rate_range is None:
         return given({})
@@ -383,17 +412,14 @@ def _serves_any_k(config: Config) -> bool:
 
 def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str]) -> tuple[Contest, Shared]:
     """The meta-test of the config's optimizer on one loaded task, evaluated on `splits`."""
-
-    def make_rule(rates: Rates) -> tuple[Aggregator, LocalTraining]:
-        return make_aggregator(config, rates), make_local_training(config, loaded.task, rates)
-
+    task, make_rule = in_parametrization(config, loaded)
     evaluation = {}
     for split in splits:
         held_out = loaded.dataset.splits[split]
         examples = evaluation_examples(split, held_out, config.eval_examples, config.device_data_mb)
         evaluation[split] = chunked(examples, config.eval_chunk)
     shared = Shared(theta, train_data(config, loaded), evaluation)
-    return Contest(loaded.task, round_sizes(config), make_rule), shared
+    return Contest(task, round_sizes(config), make_rule), shared
 
 
 def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:

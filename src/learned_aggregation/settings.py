@@ -239,14 +239,19 @@ class Config:
         None, optional(positive(0.1)), RULE, "server rate of fedavg-slowmo"
     )
     beta: float = setting(0.9, fraction(0.9), RULE, "server momentum, in [0, 1)")
-    base: str = setting(
-        "none",
-        choice(lambda: ("none", "mean", "momentum", "nesterov")),
+    base: str | None = setting(
+        None,
+        optional(choice(lambda: ("none", "mean", "momentum", "nesterov"))),
         RULE,
-        "the classical rule that a learned aggregator corrects; none is the published form",
+        "the classical rule that a learned aggregator corrects; None is the aggregator's own choice (momentum for "
+        "fedlagg-set, none for the published ones)",
     )
-    base_learning_rate: float = setting(1.0, positive(1.0), RULE, "server rate of the base")
-    base_momentum: float = setting(0.5, fraction(0.5), RULE, "momentum of the base, in [0, 1)")
+    base_learning_rate: float | None = setting(
+        None, optional(positive(1.0)), RULE, "server rate of the base; None is the aggregator's own"
+    )
+    base_momentum: float | None = setting(
+        None, optional(fraction(0.5)), RULE, "momentum of the base, in [0, 1); None is the aggregator's own"
+    )
     test_checkpoint: str | None = setting(
         None,
         optional(path("a.safetensors")),
@@ -261,6 +266,15 @@ class Config:
         switch(),
         INNER,
         "clients keep their optimizer's state over rounds, as DiLoCo's do; all must take part",
+    )
+    parametrization: str = setting(
+        "standard",
+        choice(lambda: ("standard", "mup")),
+        INNER,
+        "of the model and its rates: mup makes one aggregator and one set of rates fit every width (mlp, conv)",
+    )
+    mup_base_width: int = setting(
+        32, whole(1, 32), INNER, "with mup: the layers' width at which it is the standard parametrization"
     )
     local_batch_size: int = setting(128, whole(1, 128), INNER, "B, examples of a local step")
     num_grads: int = setting(8, whole(1, 8), INNER, "K, clients of a round")
