@@ -28,6 +28,7 @@ LEVELS = {
     "federated": 4,
     "integrations": 5,
     "inner_problem": 5,
+    "mup": 5,
     "unroll": 5,
     "variation": 5,
     "antithetic": 6,

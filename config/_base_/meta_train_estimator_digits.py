@@ -13,8 +13,8 @@ meta_loss_split = "inner_valid"
 truncation_length = 10
 truncation_schedule_min_length = 100
 num_inner_steps = 100
-num_outer_steps = 600
+num_outer_steps = 300
 schedule = dict(
-    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=30, decay_steps=600, exponent=1.0, clip=1.0
+    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=30, decay_steps=300, exponent=1.0, clip=1.0
 )
-save_iter = 600
+save_iter = 300

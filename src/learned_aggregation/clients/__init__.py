@@ -13,3 +13,6 @@ LOCAL_OPTIMIZERS = Registry(
     },
 )
 """name -> (learning_rate, may be traced) -> optax.GradientTransformation."""
+
+ADAPTIVE = ("adamw",)
+"""Those whose updates do not grow with the gradient, which matters to muP; a new one of this kind adds its name."""

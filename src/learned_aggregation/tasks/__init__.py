@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from learned_aggregation.data import DataOptions, Description, describe, load_dataset
-from learned_aggregation.tasks.names import ALIASES, MODELS, parse_task_name
+from learned_aggregation.tasks.names import ALIASES, MODELS, parse_task_name, width_probes
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from flax import linen as nn
@@ -31,6 +31,18 @@ def make_task(name: str, options: DataOptions | None = None, remat: bool = False
     dataset = load_dataset(parsed.dataset, parsed.size, options)
     make = language_modelling if about.kind == "text" else classification
     return make(name, model, dataset), dataset
+
+
+def probe_tasks(name: str, width: int, dataset: Dataset) -> tuple[Task, Task]:
+    """The image task `name` with all layers `width` wide, and with all twice that, to see what depends on it.
+
+    Raises:
+      UserError: a model whose name is not a list of widths.
+    """
+    from learned_aggregation.tasks.classification import classification
+
+    base, wider = (classification(each, make_model(each)[0], dataset) for each in width_probes(name, width))
+    return base, wider
 
 
 def make_model(

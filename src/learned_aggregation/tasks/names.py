@@ -24,6 +24,9 @@ MODELS = Registry(
 TEXT_MODELS = ("transformer",)
 """Families that read tokens; the others read images."""
 
+WIDTH_MODELS = ("mlp", "conv")
+"""Families whose arguments are the layers' widths."""
+
 PRESETS = {
     "conv": "conv32x64x64",
     "small_conv": "conv16x32",
@@ -150,6 +153,24 @@ def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
             "Write the widths as whole numbers of at least 1."
         )
     return tuple(int(each) for each in widths)
+
+
+def width_probes(name: str, width: int) -> tuple[str, str]:
+    """The names of the task with all layers `width` wide and with all twice that: what depends on the width differs.
+
+    Raises:
+      UserError: a model whose name is not a list of widths.
+    """
+    parsed = parse_task_name(name)
+    if parsed.family not in WIDTH_MODELS:
+        raise UserError(
+            f"parametrization: expected a task whose model is named by its widths ({', '.join(WIDTH_MODELS)}) with "
+            f"'mup', got {name!r}. Use parametrization='standard', or a task such as {EXAMPLE}."
+        )
+    depth = len(parse_widths(parsed.family, parsed.arguments))
+    models = (parsed.family + "x".join([str(each)] * depth) for each in (width, 2 * width))
+    base, wider = (f"{model}_{parsed.dataset}_{parsed.size}" for model in models)
+    return base, wider
 
 
 def parse_sizes(model: str, arguments: str, such_as: str) -> tuple[int, ...]:
