@@ -12,6 +12,7 @@ $(READY): requirements.lock setup.py
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(RUN) -m learned_aggregation.kernels
 	touch $@
 
 quickstart: venv

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from learned_aggregation.types import GradientEstimator, InnerProblem, Key, Metrics, Theta
 from learned_aggregation.unroll import (
@@ -15,6 +16,9 @@ from learned_aggregation.unroll import (
     start_midway,
     unroll,
 )
+
+EXPLODED = 1e10
+"""A gradient of this norm says nothing; its square still fits in float32, also as a mean over problems."""
 
 
 class BackpropState(NamedTuple):
@@ -31,8 +35,8 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
     incoming state is left out. Where training is chaotic the gradient can explode; set `schedule.clip`.
 
     Reverse mode through the window. A round is recomputed when its turn comes (`jax.checkpoint`), so the
-    memory is L states and the inside of one round. A window whose gradient is not finite counts as zero: its
-    problem diverged and the normalised loss sits at its cap, or the gradient exploded.
+    memory is L states and the inside of one round. A window whose gradient is not finite, or longer than EXPLODED,
+    counts as zero: its problem diverged and the normalised loss sits at its cap, or the gradient exploded.
 
     Args:
       schedule: the window L and the distribution of episode lengths.
@@ -57,8 +61,8 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
             return jnp.mean(losses), end
 
         (loss, end), gradient = jax.value_and_grad(meta_loss, has_aux=True)(theta)
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient)]))
-        gradient = jax.tree.map(lambda g: jnp.where(finite, g, 0.0), gradient)
+        usable = optax.tree.norm(gradient) < EXPLODED  # false for NaN, and for a norm that overflows
+        gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0.0), gradient)
         state = BackpropState(end, episode._replace(position=episode.position + 1))
         metrics: Metrics = {"meta_loss": loss}
         return gradient, state, metrics

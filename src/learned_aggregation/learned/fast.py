@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from learned_aggregation.kernels.step import fits, kernel_step
 from learned_aggregation.learned.accumulators import (
     Accumulators,
     Decays,
@@ -182,8 +183,10 @@ def tensor_step(
 ) -> Float[Array, "..."]:
     """The step of one tensor, once its dense rows' weights and its sides are known."""
     view = view_of(shape)
-    scale = lax.rsqrt(1e-5 + mean_squares(tensor, view, limit))
     bias = weights["b0"] + step @ weights["w0"][-len(STEP_SCALES) :]
+    if limit is not None and fits(tensor, view, bias):
+        return kernel_step(tensor, dense, bias, sides, weights, output, view).reshape(shape)
+    scale = lax.rsqrt(1e-5 + mean_squares(tensor, view, limit))
     net = Network(dense * scale[:, None], bias, *sides, weights)
     return network_steps(net, tensor, view, output, limit).reshape(shape)
 
