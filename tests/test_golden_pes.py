@@ -81,7 +81,9 @@ def test_pes_estimate_matches_the_reference(windows, r):
     arrays, results = windows
     gradient, state, metrics = results[r - 1]
     np.testing.assert_allclose(jnp.mean(metrics["meta_loss"]), arrays[f"tr{r}/out_mean_loss"], rtol=1e-6)
-    accumulator = jax.tree.map(lambda xi: xi * arrays["std"] ** 2, state.accumulator)  # the reference sums eps
+    accumulator = jax.tree.map(
+        lambda xi: xi * arrays["std"] ** 2, state.accumulator
+    )  # the reference sums eps
     assert_tree_close(accumulator, golden.theta(arrays, f"tr{r}/out_accumulator"), 1e-6)
     # The gradient is a difference of nearly equal losses over 2 std^2: their float32 rounding, about 1e-7, is
     # amplified by xi / (2 std^2), about 50 xi/std^2; hence a tolerance on the gradient's own scale.

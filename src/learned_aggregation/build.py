@@ -173,8 +173,11 @@ def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
     given = {name: rates[name] for name in RATES if name in rates}
     given |= {"num_grads": config.num_grads, "hidden_size": config.hidden_size}
     given |= {} if config.base is None else {"base": config.base}
-    return {name: given.get(name, default) for name, default in option_defaults(config.optimizer).items()
-            if name in given or default is not None}
+    return {
+        name: given.get(name, default)
+        for name, default in option_defaults(config.optimizer).items()
+        if name in given or default is not None
+    }
 
 
 def make_local_training(

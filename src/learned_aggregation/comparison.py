@@ -78,6 +78,7 @@ def compare(entries: Sequence[Entry], yardstick: Entry) -> list[dict[str, Any]]:
         rows.append(
             row
             | _final("test_loss", entry.test_loss)
+            | _mean("test_loss_mean", entry.test_loss)
             | _final("test_accuracy", entry.test_accuracy)
             | {
                 "bytes_up_per_round": entry.bytes_up,
@@ -108,3 +109,9 @@ def _spread(name: str, value: float, resampled: Sequence[float]) -> dict[str, fl
 def _final(name: str, curve: Float[np.ndarray, "S E"]) -> dict[str, float]:
     last = curve[:, -1]
     return {name: float(np.mean(last)), f"{name}_ci95": interval(last)}
+
+
+def _mean(name: str, curve: Float[np.ndarray, "S E"]) -> dict[str, float]:
+    """Over all evaluations but the first, made before training."""
+    mean = curve[:, 1:].mean(axis=1)
+    return {name: float(np.mean(mean)), f"{name}_ci95": interval(mean)}

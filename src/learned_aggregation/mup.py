@@ -86,10 +86,7 @@ def mup_task(task: Task, factors: Factors) -> Task:
 def mup_local(optimizer: optax.GradientTransformation, rates: Params) -> optax.GradientTransformation:
     """A local optimizer with a rate for each tensor: its updates times `rates`, `sgd` or `adam` of Factors."""
 
-    def scale(updates: Any, state: optax.EmptyState, params: Any = None):
-        return _times(rates, updates), state
-
-    scaling = optax.GradientTransformation(lambda params: optax.EmptyState(), scale)
+    scaling = optax.stateless(lambda updates, params: _times(rates, updates))
     return optax.chain(optimizer, scaling)
 
 

@@ -58,6 +58,12 @@ def last_values(curve: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(last), last, np.inf)
 
 
+def mean_values(curve: np.ndarray) -> np.ndarray:
+    """[..., E] -> [...]: the mean over all evaluations but the first, made before training; inf if one diverged."""
+    mean = np.asarray(curve, np.float64)[..., 1:].mean(axis=-1)
+    return np.where(np.isfinite(mean), mean, np.inf)
+
+
 def winner(scores: Sequence[float], minimize: bool = True) -> int:
     """The index of the best score; a score that is not finite never wins unless all are."""
     costs = np.asarray(scores, np.float64) * (1.0 if minimize else -1.0)

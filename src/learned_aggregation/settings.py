@@ -173,7 +173,7 @@ def _check_sweep_config(where: str, value: Any) -> dict[str, Any] | None:
 
 
 def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
-    own = tuple(name for name in SWEPT if name != "task")
+    own = (*(name for name in SWEPT if name != "task"), "tune_by")
     return check_entrants(where, value, functools.partial(_check_among, own))
 
 
@@ -398,6 +398,12 @@ class Config:
     sweep_engine: str = setting("local", choice(lambda: ("local", "wandb")), TEST, "what runs a sweep")
     sweep_id: str | None = setting(
         None, optional(file_name("ab12cd34")), TEST, "a sweep on a wandb server to join instead of making one"
+    )
+    tune_by: str = setting(
+        "last",
+        choice(lambda: ("last", "mean")),
+        TEST,
+        "what an entrant's tuning minimises on outer_valid: the last loss, or the mean over all evaluations",
     )
     entrants: Sequence[Mapping[str, Any]] = setting(
         [], Kind(_check_entrants, "LIST"), TEST, "who is compared", flag=False

@@ -17,7 +17,7 @@ from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
 from learned_aggregation.meta_test import Curves
-from learned_aggregation.points import Point, grid, last_values, on_edge, winner
+from learned_aggregation.points import Point, grid, last_values, mean_values, on_edge, winner
 from learned_aggregation.pretrained import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_comparison, print_rounds_table
@@ -30,6 +30,10 @@ SPLITS = ("outer_valid", "test")
 TUNING_SEEDS = 3
 TUNING_OFFSET = 1_000_000
 """Tuning draws its seeds from here on, so that no final run was tuned on."""
+
+
+Seen = dict[str, list[np.ndarray]]
+"""The tuning's curves so far."""
 
 
 class Entrant(NamedTuple):
@@ -60,11 +64,11 @@ def run(config: Config, command: str) -> int:
     facts = {"run_type": config.run_type, "name": path.name, "command": command}
     directory = RunDirectory(path, config_text(config), facts)
     write_partition(path, loader.load(config, config.tasks[0]))
-    records, rows, notes = [], [], []
+    records, rows, notes, seen = [], [], [], {}
     for task in config.tasks:
         entries = []
         for entrant in entrants:
-            entry, record, note = _contest(entrant, loader, task)
+            entry, record, note = _contest(entrant, loader, task, seen)
             entries.append((entrant, entry))
             records.append(record)
             notes.append(note)
@@ -86,9 +90,9 @@ def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
     return Entrant(label, own, build.learned_theta(replace(own, **first)), sweep)
 
 
-def _contest(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Entry, Record, str]:
+def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Entry, Record, str]:
     """Tunes the entrant on one task and runs it with the final seeds."""
-    point, edges = _tune(entrant, loader, task)
+    point, edges = _tune(entrant, loader, task, seen)
     config = replace(entrant.config, **point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
@@ -112,11 +116,24 @@ def _contest(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Entry, 
     return entry, Record(entrant.label, task, seeds, curves, up, down), note
 
 
-def _tune(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Point, list[str]]:
-    """The point of the entrant's grid with the lowest mean last outer_valid loss over the tuning seeds."""
+def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Point, list[str]]:
+    """The point of the entrant's grid with the lowest outer_valid loss over the tuning seeds: see `tune_by`."""
     points = grid(entrant.sweep)
     if len(points) == 1:
         return points[0], []
+    score = {"last": last_values, "mean": mean_values}[entrant.config.tune_by]
+    scores = [score(curves).mean() for curves in _tuning_curves(entrant, points, loader, task, seen)]
+    best = points[winner(scores)]
+    return best, on_edge(best, entrant.sweep)
+
+
+def _tuning_curves(
+    entrant: Entrant, points: list[Point], loader: build.Loader, task: str, seen: Seen
+) -> list[np.ndarray]:
+    """The outer_valid loss of each point [seeds, E]; entrants that differ in `tune_by` alone share them."""
+    key = json.dumps([config_text(replace(entrant.config, tune_by="last")), points, task], default=str)
+    if key in seen:
+        return seen[key]
     seeds = range(entrant.config.seed + TUNING_OFFSET, entrant.config.seed + TUNING_OFFSET + TUNING_SEEDS)
     found: dict[int, Curves] = {}
     for group in group_points(entrant.config, points):
@@ -125,9 +142,8 @@ def _tune(entrant: Entrant, loader: build.Loader, task: str) -> tuple[Point, lis
         runner = GroupRunner(group.config, loader.load(group.config, task), entrant.theta, SPLITS[:1])
         curves = runner.run(chosen, seeds, what)
         found |= dict(zip(group.points, curves, strict=True))
-    scores = [last_values(found[i].evaluated["outer_valid_loss"]).mean() for i in range(len(points))]
-    best = points[winner(scores)]
-    return best, on_edge(best, entrant.sweep)
+    seen[key] = [found[i].evaluated["outer_valid_loss"] for i in range(len(points))]
+    return seen[key]
 
 
 def _table_note(config: Config) -> str:

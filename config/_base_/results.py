@@ -1,0 +1,36 @@
+# The entrants of every cell of docs/results.md. A base, not to be run by itself.
+#
+# Momentum's slow steps are in units of the mean delta: fedavgm's v <- beta v + g, params + rate * v is SlowMo's rule
+# (Wang et al., arXiv:1910.00643) with slowmo_learning_rate = rate * gamma, so that rate 3 is a slow step of 3 mean
+# deltas. "network off" is the learned aggregator's base alone.
+run_type = "compare"
+num_grads = 8
+num_local_steps = 4
+local_batch_size = 32
+num_inner_steps = 100
+eval_every = 2
+num_runs = 10
+_rates = [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8]
+_wide = dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0], learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0], beta=[0.1, 0.3, 0.5, 0.7])
+entrants = [
+    dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
+    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_wide),
+    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_wide),
+    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_wide),
+    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_wide),
+    dict(
+        label="network off",
+        optimizer="fedavgm",
+        learning_rate=1.0,
+        beta=0.6,
+        tune_by="mean",
+        sweep=dict(local_learning_rate=_rates),
+    ),
+    dict(
+        label="lagg-set",
+        optimizer="fedlagg-set",
+        test_checkpoint="lagg-set", tune_by="mean",
+        sweep=dict(local_learning_rate=_rates),
+    ),
+]
