@@ -158,7 +158,7 @@ CASES = [
     Case(
         "--test_checkpoint that is not there",
         [*TEST, "--test_checkpoint=nowhere"],
-        "nowhere: expected a theta",
+        "nowhere: expected a pretrained aggregator .*lagg-set.* or the path of a theta",
     ),
     Case(
         "truncated checkpoint",

@@ -62,7 +62,12 @@ def test_the_documented_commands(monkeypatch, steps, task):
 @pytest.mark.parametrize("file", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_config_file_loads_and_names_its_command(file):
     config = load_config(["--config", str(file)])
-    expected = {"meta_train": ("meta-train",), "sweeps": ("sweep",), "meta_test": ("benchmark", "compare")}
+    expected = {
+        "meta_train": ("meta-train",),
+        "sweeps": ("sweep",),
+        "meta_test": ("benchmark", "compare"),
+        "results": ("compare",),
+    }
     assert config.run_type in expected[file.parent.name]
     header = "".join(line for line in file.read_text().splitlines() if line.startswith("#"))
     for word in ("Source:", "Run:", "Expect:", f"--config {file.relative_to(ROOT)}"):

@@ -15,6 +15,7 @@ from helpers import fresh_pretrained
 
 from learned_aggregation.cli import main
 from learned_aggregation.config import load_config
+from learned_aggregation.jobs import compare as compare_job
 from learned_aggregation.jobs import sweep as sweep_job
 
 ROOT = Path(__file__).parent.parent
@@ -183,6 +184,26 @@ def test_meta_train_then_compare(here, capsys):
     facts = json.loads((here / "out/run.json").read_text())
     assert "grid of 2" in facts["notes"][0]
     assert "the same for all" in facts["table_note"]
+
+
+def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here, monkeypatch):
+    rising = {0.1: [2.0, 0.1, 0.9], 0.5: [2.0, 0.9, 0.5]}  # the best mean is not the best end
+    rates, asked = [0.1, 0.5], []
+
+    def curves(entrant, points, loader, task):
+        asked.append(points)
+        return [np.array([rising[point["local_learning_rate"]]]) for point in points]
+
+    monkeypatch.setattr(compare_job, "_run_tuning", curves)
+    entrants = [
+        f"dict(label='{by}', optimizer='fedavg', tune_by='{by}', sweep=dict(local_learning_rate={rates}))"
+        for by in ("last", "mean")
+    ]
+    (here / "compare.py").write_text(f"run_type = 'compare'\nentrants = [{', '.join(entrants)}]\n")
+    assert run(f"--config compare.py --run_dir out {TINY}") == 0
+    chosen = {row["entrant"]: json.loads(row["tuned"]) for row in rows(here / "out/table.csv")}
+    assert chosen == {"last": {"local_learning_rate": 0.5}, "mean": {"local_learning_rate": 0.1}}
+    assert len(asked) == 1
 
 
 def test_a_comparison_needs_its_yardstick(here, capsys):

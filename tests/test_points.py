@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learned_aggregation.comparison import Entry, compare, interval, rounds_to
-from learned_aggregation.points import draw, grid, last_values, on_edge, sweep_points, winner
+from learned_aggregation.points import draw, grid, last_values, mean_values, on_edge, sweep_points, winner
 
 
 def test_a_grid_has_every_combination_once():
@@ -58,6 +58,11 @@ def test_the_winner_is_finite_where_any_is(scores, minimize):
 
 def test_a_diverged_run_is_infinitely_bad():
     assert list(last_values(np.array([[1.0, np.nan], [2.0, 0.5]]))) == [np.inf, 0.5]
+
+
+def test_the_mean_leaves_out_the_untrained_model():
+    curves = np.array([[9.0, 1.0, 0.5], [9.0, np.nan, 0.5], [np.inf, 3.0, 1.0]])
+    assert list(mean_values(curves)) == [0.75, np.inf, 2.0]
 
 
 def test_edges_are_named_for_numbers_only():

@@ -243,7 +243,7 @@ def test_check_theta_names_num_grads():
         check_theta(_theta(46), _theta(54), "fedlagg-adafac", settings, {"num_grads": "8"})
     assert str(caught.value) == (
         "fedlagg-adafac: theta was meta-trained for num_grads=8, the config asks for 16. "
-        "Meta-train with 16, or use fedlopt-adafac, which takes any K."
+        "Use fedlagg-set, which takes any K, or meta-train with 16."
     )
     with pytest.raises(
         UserError, match=r"nn/w0 \(54, 4\), got \(46, 4\)\. .* for num_grads=8, the config asks"

@@ -30,7 +30,15 @@ entrants = [
     dict(
         label="lagg-set",
         optimizer="fedlagg-set",
-        test_checkpoint="lagg-set", tune_by="mean",
+        test_checkpoint="lagg-set",
+        tune_by="mean",
+        sweep=dict(local_learning_rate=_rates),
+    ),
+    dict(
+        label="lagg-set (by last)",
+        optimizer="fedlagg-set",
+        test_checkpoint="lagg-set",
+        tune_by="last",
         sweep=dict(local_learning_rate=_rates),
     ),
 ]

@@ -1,8 +1,8 @@
 # lagg-set: one learned aggregator for any K, H from 2 to 16, IID and not, two data sets, MLPs and a conv net.
 #
 # Source:  fedlagg-set (this package): a network that gates and corrects heavy-ball momentum. Trained through windows
-#          of 20 rounds by backpropagation, on eight kinds of inner problems whose meta-gradients weigh alike, with
-#          clients' rates drawn from a range.
+#          of 20 and 50 rounds by backpropagation, on eight kinds of inner problems whose meta-gradients weigh alike,
+#          with clients' rates drawn from a range.
 # Run:     python src/main.py --config config/meta_train/lagg_set.py
 # Expect:  the mean meta-loss falls by a quarter; about 15 minutes on two quiet cores, some minutes of them
 #          compilation. checkpoints/pretrained/lagg-set is a result of it.
@@ -20,11 +20,19 @@ num_grads = 8
 local_learning_rate_range = (0.1, 1.0)
 meta_loss_split = "inner_valid"
 problem_clip = 1e-3
+# Long windows where the end decides (100 rounds of 16 local steps on digits overfit), short ones elsewhere.
+_digits = dict(
+    task="mlp32_digits_8",
+    truncation_length=50,
+    truncation_schedule_min_length=100,
+    episode_growth_steps=0,
+    local_learning_rate_range=(0.35, 1.0),
+)
 _conv = dict(task="conv8x16_glyphs_8", local_batch_size=16, local_learning_rate_range=(0.2, 1.5))
 problems = [
-    dict(label="digits_h4", task="mlp32_digits_8", num_local_steps=4),
-    dict(label="digits_h8", task="mlp32_digits_8", num_local_steps=8),
-    dict(label="digits_h16", task="mlp32_digits_8", num_local_steps=16),
+    dict(label="digits_h4", num_local_steps=4, **_digits),
+    dict(label="digits_h8", num_local_steps=8, **_digits),
+    dict(label="digits_h16", num_local_steps=16, **_digits),
     dict(label="digits_noniid", task="mlp32_digits_8", num_local_steps=4, partition="dirichlet", num_clients=64),
     dict(label="glyphs_k4_h2", task="mlp32_glyphs_8", num_grads=4, num_local_steps=2),
     dict(label="conv_h4", num_local_steps=4, **_conv),

@@ -2,7 +2,8 @@
 #
 # Source:  Therien et al., arXiv:2406.00153 (muLO: several small widths, one task), on embedded data.
 # Run:     python src/main.py --config config/meta_train/mup_digits.py
-# Then:    python src/main.py --config config/meta_test/mup_widths_digits.py
+# Expect:  the meta-loss falls from 2.4 to below 0.5; some minutes on two cores. Then
+#          python src/main.py --config config/meta_test/mup_widths_digits.py
 _base_ = "digits_quickstart.py"
 
 name = "mup_digits"

@@ -2,5 +2,23 @@
 # Source: a cell of docs/results.md; entrants and grids: config/_base_/results.py.
 # Run:    python src/main.py --config config/results/digits_h4.py (all cells: make results)
 # Expect: table.csv and report.html in runs/; about a minute on two quiet cores.
-_base_ = "../_base_/results.py"
+_base_ = "../_base_/results_in_distribution.py"
 task = "mlp32_digits_8"
+_paper = dict(tune_by="mean", sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4]))
+_data_parallel = dict(local_batch_size=128)  # the examples of a client's round in one step
+entrants = _base_.entrants + [
+    dict(label="lagg-a-k8-h4", test_checkpoint="lagg-a-k8-h4", **_paper, optimizer="fedlagg-adafac"),
+    dict(label="lopt-a-h4", test_checkpoint="lopt-a-h4", **_paper, optimizer="fedlopt-adafac"),
+    dict(
+        label="data-parallel SGD",
+        optimizer="sgd",
+        sweep=dict(learning_rate=[0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6]),
+        **_data_parallel,
+    ),
+    dict(
+        label="data-parallel Adam",
+        optimizer="adam",
+        sweep=dict(learning_rate=[1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3]),
+        **_data_parallel,
+    ),
+]

@@ -1,8 +1,8 @@
-# Dirichlet 0.1 on digits, 8 of 64 clients (meta-trained on).
+# In distribution: digits, Dirichlet 0.1, 8 of 64 clients.
 # Source: a cell of docs/results.md; entrants and grids: config/_base_/results.py.
 # Run:    python src/main.py --config config/results/digits_noniid.py (all cells: make results)
 # Expect: table.csv and report.html in runs/; about a minute on two quiet cores.
-_base_ = "../_base_/results.py"
+_base_ = "../_base_/results_in_distribution.py"
 task = "mlp32_digits_8"
 num_clients = 64
 partition = "dirichlet"

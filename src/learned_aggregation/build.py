@@ -278,7 +278,7 @@ def meta_training(config: Config) -> MetaTraining:
         config.tasks_per_chunk,
         config.problem_clip,
     )
-    rounds = 2 * config.num_tasks * config.truncation_length * len(problems)
+    rounds = 2 * config.num_tasks * sum(own.truncation_length for own, _ in problems.values())
     validation = _validation(config, loader, mesh)
     if validation is not None:
         state = place(state._replace(validation=before_first()), mesh)

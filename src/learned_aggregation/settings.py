@@ -534,7 +534,8 @@ SWEPT = tuple(
 """What may differ between the points of a sweep; an entrant may set these but for `task`."""
 PROBLEM = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),
-    *("task", "truncation_schedule_min_length", "local_learning_rate_range", "meta_loss_split"),
+    *("task", "local_learning_rate_range", "meta_loss_split"),
+    *("truncation_length", "truncation_schedule_min_length", "episode_growth_steps"),
 )
 """What may differ between the inner problems of a mixture."""
 
@@ -581,7 +582,8 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
         refuse(
             where("num_clients"), expected, values["num_clients"], "Clients that come and go keep no state."
         )
-    if values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
+    trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
+    if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
         expected = f"a divisor of num_tasks, {values['num_tasks']}"
         refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
 

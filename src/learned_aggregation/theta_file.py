@@ -177,7 +177,7 @@ def check_theta(
 
 _REMEDIES = {
     "optimizer": "Meta-train {0}, or use optimizer={1}.",
-    "num_grads": "Meta-train with {0}, or use fedlopt-adafac, which takes any K.",
+    "num_grads": "Use fedlagg-set, which takes any K, or meta-train with {0}.",
     "hidden_size": "Use hidden_size={1}, or meta-train with {0}.",
     "base": "Use base={1}, or meta-train with {0}.",
 }
@@ -192,7 +192,7 @@ def _hint(name: str, got: Any, want: Any, settings: Mapping[str, Any]) -> str:
         return general
     return (
         f"If it is of this optimizer it was meta-trained for num_grads={implied}, the config asks for "
-        f"{num_grads}: meta-train with {num_grads}, or use fedlopt-adafac, which takes any K."
+        f"{num_grads}: use fedlagg-set, which takes any K, or meta-train with {num_grads}."
     )
 
 

@@ -132,8 +132,12 @@ def _tuning_curves(
 ) -> list[np.ndarray]:
     """The outer_valid loss of each point [seeds, E]; entrants that differ in `tune_by` alone share them."""
     key = json.dumps([config_text(replace(entrant.config, tune_by="last")), points, task], default=str)
-    if key in seen:
-        return seen[key]
+    if key not in seen:
+        seen[key] = _run_tuning(entrant, points, loader, task)
+    return seen[key]
+
+
+def _run_tuning(entrant: Entrant, points: list[Point], loader: build.Loader, task: str) -> list[np.ndarray]:
     seeds = range(entrant.config.seed + TUNING_OFFSET, entrant.config.seed + TUNING_OFFSET + TUNING_SEEDS)
     found: dict[int, Curves] = {}
     for group in group_points(entrant.config, points):
@@ -142,8 +146,7 @@ def _tuning_curves(
         runner = GroupRunner(group.config, loader.load(group.config, task), entrant.theta, SPLITS[:1])
         curves = runner.run(chosen, seeds, what)
         found |= dict(zip(group.points, curves, strict=True))
-    seen[key] = [found[i].evaluated["outer_valid_loss"] for i in range(len(points))]
-    return seen[key]
+    return [found[i].evaluated["outer_valid_loss"] for i in range(len(points))]
 
 
 def _table_note(config: Config) -> str:

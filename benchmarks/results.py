@@ -1,0 +1,291 @@
+"""`python -m benchmarks.results`: runs every cell of config/results/ and writes docs/results.md. No JAX here.
+
+A cell that has its table.csv in runs/results/NAME is not run again: remove that directory to run it anew.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from learned_aggregation.card import read_card
+from learned_aggregation.pretrained import pretrained_directory, pretrained_names
+from learned_aggregation.report.files import numbers, read_csv, read_json
+from learned_aggregation.report.statistics import standard_error
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "config" / "results"
+RUNS = Path("runs") / "results"
+PAGE = ROOT / "docs" / "results.md"
+
+OWN = "lagg-set"
+IN_DISTRIBUTION = "In distribution: "
+RIVALS = ("FedAvg", "SlowMo", "Nesterov")
+SURE = 2.0
+"""Standard errors of the paired difference from which on it counts as a win or a loss."""
+
+
+class Curves(NamedTuple):
+    """An entrant's test loss [S, E], at `rounds` [E], and its row of table.csv."""
+
+    rounds: np.ndarray
+    loss: np.ndarray
+    row: Mapping[str, str]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over all evaluations but the first, made before training [S]."""
+        return self.loss[:, 1:].mean(axis=1)
+
+    @property
+    def last(self) -> np.ndarray:
+        """[S]."""
+        return self.loss[:, -1]
+
+
+class Cell(NamedTuple):
+    """One comparison. edges: settings of classical rules that were chosen at the edge of their grid."""
+
+    name: str
+    title: str
+    entrants: Mapping[str, Curves]
+    edges: Sequence[str]
+
+    @property
+    def inside(self) -> bool:
+        """Whether the learned aggregators were meta-trained on this task, K, H and partition."""
+        return self.title.startswith(IN_DISTRIBUTION)
+
+    def by(self, rule: str, criterion: str) -> Curves | None:
+        """The rule as tuned by the criterion, or untuned; None where it did not take part."""
+        return self.entrants.get(f"{rule} (by {criterion})", self.entrants.get(rule))
+
+
+def main() -> int:
+    """Runs what is missing, then writes the page."""
+    for config in sorted(CONFIGS.glob("*.py")):
+        if not (RUNS / config.stem / "table.csv").is_file():
+            print(f"results: {config.stem}", file=sys.stderr, flush=True)
+            path = config.relative_to(ROOT).as_posix()
+            command = [sys.executable, str(ROOT / "src" / "main.py"), "--config", path]
+            subprocess.run([*command, "--run_dir", str(RUNS / config.stem)], check=True, cwd=ROOT)
+    cells = [read_cell(config, RUNS / config.stem) for config in sorted(CONFIGS.glob("*.py"))]
+    PAGE.write_text(page(cells))
+    print(f"results: {PAGE}", file=sys.stderr)
+    return 0
+
+
+def read_cell(config: Path, run: Path) -> Cell:
+    """A finished comparison; its title is the first line of its config."""
+    title = config.read_text().splitlines()[0].removeprefix("# ").rstrip(".")
+    rounds_csv, table = read_csv(run / "rounds.csv"), read_csv(run / "table.csv")
+    assert rounds_csv is not None, run
+    assert table is not None, run
+    losses, present = numbers(rounds_csv.column("test_loss"))
+    who, seeds = np.array(rounds_csv.column("optimizer")), np.array(rounds_csv.column("seed"), int)
+    rounds = np.array(rounds_csv.column("round"), int)
+    entrants = {}
+    for i, label in enumerate(table.column("entrant")):
+        own = present & (who == label)
+        curves = np.stack([losses[own & (seeds == seed)] for seed in np.unique(seeds[own])])
+        at = np.unique(rounds[own])
+        entrants[label] = Curves(at, curves, {name: cells[i] for name, cells in table.columns.items()})
+    notes = read_json(run / "run.json").get("notes", [])
+    edges = [note.partition(" on ")[0] + ": " + note.rpartition("; ")[2] for note in notes if "edge" in note]
+    return Cell(config.stem, title, entrants, edges)
+
+
+def paired(own: np.ndarray, rival: np.ndarray) -> tuple[float, float]:
+    """The mean difference over seeds, and in its standard errors; below zero: `own` is better.
+
+    A run that diverged is infinitely worse.
+    """
+    own, rival = (np.where(np.isfinite(values), values, np.inf) for values in (own, rival))
+    if np.isinf(own).any() or np.isinf(rival).any():
+        worse = float(np.isinf(own).any()) - float(np.isinf(rival).any())
+        return (worse * np.inf, worse * np.inf) if worse else (0.0, 0.0)
+    difference = own - rival
+    return float(difference.mean()), float(difference.mean() / standard_error(difference))
+
+
+def verdict(errors: float) -> str:
+    """win, tie or loss, of a difference in standard errors."""
+    return "win" if errors <= -SURE else "loss" if errors >= SURE else "tie"
+
+
+def page(cells: Sequence[Cell]) -> str:
+    """docs/results.md."""
+    inside = [cell for cell in cells if cell.inside]
+    outside = [cell for cell in cells if not cell.inside]
+    parts = [_opening(cells), "## In distribution", _inside_note(inside)]
+    parts += [_cell_table(cell) for cell in inside]
+    parts += ["## Out of distribution: one checkpoint, `lagg-set`", _outside_table(outside), _counts(outside)]
+    parts += ["## Where it loses", _losses(cells), "## What meta-training cost", _cost()]
+    edges = [f"- {cell.title}: {edge}" for cell in cells for edge in cell.edges]
+    if edges:
+        parts += ["## Grids whose best point lay on an edge", "\n".join(edges)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(cells: Sequence[Cell]) -> str:
+    seeds = min(len(curves.loss) for cell in cells for curves in cell.entrants.values())
+    return f"""# Results
+
+Written by `make results` (all runs) from `config/results/`; do not edit. Test loss after every other one of 100 rounds,
+{seeds} seeds, the same for all. Every rule is tuned on `outer_valid` with 3 other seeds: "by mean" for the lowest mean
+loss over the rounds, "by last" for the lowest last one, over the grids in `config/_base_/results.py` (10 local rates;
+SlowMo and Nesterov: 5 local rates, slow steps up to 3 mean deltas, 4 momenta). SlowMo and Nesterov are written as
+server momentum in units of the mean delta, over which it is the same rule. "network off" is the learned aggregator's
+base alone, heavy-ball momentum .6. ± is one standard error over seeds; differences are paired over seeds and given in
+their standard errors, below zero where the learned one is better: from -2 on a win, from 2 on a loss, else a tie."""
+
+
+def _inside_note(cells: Sequence[Cell]) -> str:
+    wins = {rival: [_best_difference(cell, OWN, rival, "mean") for cell in cells] for rival in RIVALS}
+    lines = [
+        f"- mean loss against {rival} (by mean): {_tally([verdict(e) for _, e in found if e is not None])}"
+        for rival, found in wins.items()
+    ]
+    return (
+        "The task, K and H that `lagg-set` was meta-trained on, with new seeds and held-out data. Seeds 1 and 2 "
+        "are two more meta-trainings, of other meta-seeds.\n\n" + "\n".join(lines)
+    )
+
+
+def _best_difference(cell: Cell, own: str, rival: str, criterion: str) -> tuple[float, float]:
+    mine, theirs = cell.by(own, criterion), cell.by(rival, criterion)
+    if mine is None or theirs is None:
+        return float("nan"), float("nan")
+    return paired(getattr(mine, criterion), getattr(theirs, criterion))
+
+
+def _cell_table(cell: Cell) -> str:
+    lines = [
+        f"### {cell.title.removeprefix(IN_DISTRIBUTION)}\n",
+        "| | mean loss | last loss | rounds to FedAvg's last loss | MB to it | chosen |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label, curves in cell.entrants.items():
+        lines.append(
+            f"| {label} | {_with_error(curves.mean)} | {_with_error(curves.last)} | {_rounds(curves.row)} | "
+            f"{_megabytes(curves.row)} | {_chosen(curves.row)} |"
+        )
+    lines += ["", "| in standard errors | " + " | ".join(_columns(cell)) + " |"]
+    lines.append("|---|" + "---|" * len(_columns(cell)))
+    for own in (
+        label for label in cell.entrants if label.startswith(("lagg", "lopt")) and " (by last" not in label
+    ):
+        cells = [f"{_best_difference(cell, own, *column.split(', '))[1]:+.1f}" for column in _columns(cell)]
+        lines.append(f"| {own} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _columns(cell: Cell) -> list[str]:
+    rivals = [rival for rival in (*RIVALS, "network off") if cell.by(rival, "mean")]
+    return [f"{rival}, {criterion}" for criterion in ("mean", "last") for rival in rivals]
+
+
+def _outside_table(cells: Sequence[Cell]) -> str:
+    rules = ("FedAvg", "SlowMo", OWN)
+    lines = [
+        "| | " + " | ".join(f"{rule}: mean, last" for rule in rules) + " | against FedAvg | against SlowMo |",
+        "|---|" + "---|" * (len(rules) + 2),
+    ]
+    for cell in cells:
+        found = []
+        for rule in rules:
+            mean, last = cell.by(rule, "mean"), cell.by(rule, "last")
+            found.append(
+                "" if mean is None or last is None else f"{mean.mean.mean():.4f}, {last.last.mean():.4f}"
+            )
+        for rival in ("FedAvg", "SlowMo"):
+            found.append(", ".join(_judged(cell, rival, criterion) for criterion in ("mean", "last")))
+        lines.append(f"| {cell.title.removeprefix('Out of distribution: ')} | " + " | ".join(found) + " |")
+    return "\n".join(lines)
+
+
+def _judged(cell: Cell, rival: str, criterion: str) -> str:
+    errors = _best_difference(cell, OWN, rival, criterion)[1]
+    return f"{verdict(errors)} ({errors:+.1f})"
+
+
+def _counts(cells: Sequence[Cell]) -> str:
+    lines = []
+    for rival in ("FedAvg", "SlowMo"):
+        for criterion in ("mean", "last"):
+            found = [verdict(_best_difference(cell, OWN, rival, criterion)[1]) for cell in cells]
+            lines.append(f"- {criterion} loss against {rival} (by {criterion}): {_tally(found)}")
+    diverged = [
+        c.title for c in cells if not all(np.isfinite(c.by(OWN, k).loss).all() for k in ("mean", "last"))
+    ]
+    lines.append(f"- diverged: {', '.join(diverged) if diverged else 'never'}")
+    return "\n".join(lines)
+
+
+def _tally(found: Sequence[str]) -> str:
+    named = (
+        f"{found.count(name)} {plural}"
+        for name, plural in (("win", "wins"), ("tie", "ties"), ("loss", "losses"))
+    )
+    return f"{', '.join(named)} of {len(found)}"
+
+
+def _losses(cells: Sequence[Cell]) -> str:
+    lines = []
+    for cell in cells:
+        for rival in RIVALS:
+            for criterion in ("mean", "last"):
+                difference, errors = _best_difference(cell, OWN, rival, criterion)
+                if verdict(errors) == "loss":
+                    lines.append(
+                        f"- {cell.title}: {criterion} loss against {rival} (by {criterion}), by {difference:.4f} "
+                        f"({errors:+.1f})"
+                    )
+    return "\n".join(lines) or "Nowhere in these cells."
+
+
+def _cost() -> str:
+    lines = ["| | outer steps | wall time | machine | theta |", "|---|---|---|---|---|"]
+    for name in pretrained_names():
+        card = read_card(pretrained_directory(name) or Path())
+        lines.append(
+            f"| [{name}](../checkpoints/pretrained/{name}/README.md) | {card.cost['outer_steps']} | "
+            f"{card.cost['wall_time_s'] / 60:.1f} min | {card.cost['machine']['cores']} cores | "
+            f"{card.num_parameters} numbers |"
+        )
+    return "\n".join(lines)
+
+
+def _with_error(values: np.ndarray) -> str:
+    if not np.isfinite(values).all():
+        return f"diverged ({(~np.isfinite(values)).sum()} of {len(values)})"
+    return f"{values.mean():.4f} ± {standard_error(values):.4f}"
+
+
+def _rounds(row: Mapping[str, str]) -> str:
+    value, low, high = (float(row[f"rounds_to_100{end}"]) for end in ("", "_low", "_high"))
+    speed = f", {float(row['speedup_100']):.1f}x" if np.isfinite(value) else ""
+    return f"{_count(value)} [{_count(low)}, {_count(high)}]{speed}"
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if np.isfinite(value) else "-"
+
+
+def _megabytes(row: Mapping[str, str]) -> str:
+    value = float(row["bytes_to_target"])
+    return f"{value / 1e6:.1f}" if np.isfinite(value) else "-"
+
+
+def _chosen(row: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:g}" for name, value in json.loads(row["tuned"]).items()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
