@@ -1,15 +1,20 @@
-"""The learned aggregator alone: nanoseconds a parameter, against its plain version and optax.adam."""
+"""The learned aggregator alone: nanoseconds a parameter, against XLA's program where the CPU kernel runs, its plain
+version, and optax.adam.
+"""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.timing import interleaved, matrix_peak, row
-from learned_aggregation import ClientUpdate, get_aggregator
+from benchmarks.timing import interleaved, matrix_peak, paired_ratio, row
+from learned_aggregation import ClientUpdate, get_aggregator, kernels
+from learned_aggregation.kernels import step as kernel_step
 from learned_aggregation.learned.rules import adafac_family
 
 WIDTHS = {
@@ -63,7 +68,8 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
 
     Returns:
       the row, with ns_per_param, temp_mb, gflops (of the network, 2 (23 + 32 + 2) 32 a parameter), peak_gflops,
-      and plain_ns_per_param, plain_temp_mb, adam_ns_per_param; medians.
+      plain_ns_per_param, plain_temp_mb, adam_ns_per_param, and where the CPU kernel is there xla_ns_per_param, without
+      it, and speedup_over_xla, the median over pairs; medians.
     """
     size = name.split("/")[-1]
     params, rounds = mlp_params(WIDTHS[size]), ROUNDS[size]
@@ -85,19 +91,27 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         "plain": learned(plain),
         "adam": (adam.update, jax.tree.map(lambda d: d[0], delta), adam.init(params)),
     }
-    seconds = interleaved(
-        {
-            kind: Rounds(update, rounds, inputs, state, params)
-            for kind, (update, inputs, state) in contenders.items()
-        },
-        repeats,
-    )
+    if kernels.available():
+        contenders["xla"] = learned(fast)
+    timed = {}
+    for kind, (update, inputs, state) in contenders.items():
+        with _without_kernel() if kind == "xla" else contextlib.nullcontext():
+            timed[kind] = Rounds(update, rounds, inputs, state, params)
+    seconds = interleaved(timed, repeats)
     result = row(name, [s / rounds for s in seconds["fast"]], devices=1, parameters=count)
     for kind, (update, inputs, state) in contenders.items():
         prefix = "" if kind == "fast" else f"{kind}_"
         median = sorted(seconds[kind])[len(seconds[kind]) // 2] / rounds
         result[f"{prefix}ns_per_param"] = median / count * 1e9
-        result[f"{prefix}temp_mb"] = temporary_mb(update, inputs, state, params)
+        if kind != "xla":
+            result[f"{prefix}temp_mb"] = temporary_mb(update, inputs, state, params)
+    if "xla" in seconds:
+        result["speedup_over_xla"] = paired_ratio(seconds["xla"], seconds["fast"])
     result["gflops"] = 2 * (23 + 32 + 2) * 32 / result["ns_per_param"]
     result["peak_gflops"] = matrix_peak() / 1e9
     return [result]
+
+
+def _without_kernel():
+    """What is traced inside takes XLA's program."""
+    return mock.patch.object(kernel_step, "available", return_value=False)

@@ -24,7 +24,13 @@ MIXTURE = SIZES | {
     "perturbation_std_end": 0.001,
     "problems": [
         {"label": "a", "local_learning_rate_range": [0.1, 1.0]},
-        {"label": "b", "num_grads": 3, "partition": "dirichlet", "num_inner_steps": 2},
+        {
+            "label": "b",
+            "num_grads": 3,
+            "partition": "dirichlet",
+            "num_inner_steps": 2,
+            "truncation_length": 1,
+        },
     ],
 }
 
@@ -65,7 +71,13 @@ def test_episodes_start_short_and_grow(steps):
     lengths = np.array([states[0].episode.length for states, _ in steps])  # in windows of 2 rounds
     assert lengths[0].max() == 1
     assert 1 < lengths.max() <= 10
-    assert np.all(np.array([states[1].episode.length for states, _ in steps]) == 1)
+
+
+def test_a_problem_has_windows_of_its_own(steps):
+    """Two rounds are one window of the first problem, the shortest episode, and two of the second."""
+    lengths = np.array([[states[i].episode.length for states, _ in steps] for i in (0, 1)])
+    assert lengths[0, 0].min() == 1
+    assert set(lengths[1].flat) == {2}
 
 
 def test_values_that_move_end_where_they_should():
