@@ -32,6 +32,7 @@ LEVELS = {
     "mup": 5,
     "unroll": 5,
     "variation": 5,
+    "task_augmentation": 5,
     "antithetic": 6,
     "estimators": 7,
     "meta_step": 8,

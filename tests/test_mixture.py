@@ -57,7 +57,7 @@ def test_every_problem_has_its_own_columns(steps):
 
 def test_an_episode_keeps_its_rate_and_the_next_one_draws_another(steps):
     rates = np.array(
-        [states[0].arms.variation["local_learning_rate"] for states, _ in steps]
+        [states[0].arms.variation.rates["local_learning_rate"] for states, _ in steps]
     )  # [steps, T, 2]
     assert np.all((rates >= 0.1) & (rates < 1.0))
     np.testing.assert_array_equal(rates[..., 0], rates[..., 1])

@@ -1,5 +1,6 @@
 """The composition root: a Config to objects. The only reader of the registries; a config stops here."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from learned_aggregation.meta_test import Contest, Rates, Shared
 from learned_aggregation.meta_validation import Validation, before_first, make_score
 from learned_aggregation.mup import Factors, infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
 from learned_aggregation.parallel import everywhere, job_mesh, put
+from learned_aggregation.task_augmentation import Augmentation, augmented, draw_augmentation
 from learned_aggregation.tasks import make_task, probe_tasks
 from learned_aggregation.theta_file import check_theta, load_theta
 from learned_aggregation.types import (
@@ -40,6 +42,7 @@ from learned_aggregation.types import (
     FederatedData,
     GradientEstimator,
     InnerProblem,
+    Key,
     MetaState,
     Task,
     Theta,
@@ -323,17 +326,48 @@ def _check_cohorts(config: Config) -> None:
 
 def _problem(config: Config, loaded: TaskData) -> InnerProblem:
     """The inner problem of a config with one task."""
-    task, make_rule = in_parametrization(config, loaded)
+    rate_range, draw_task = config.local_learning_rate_range, _augmentation(config, loaded)
 
-    def given(drawn: Rates) -> InnerProblem:
-        rates = {**rates_of(config), **drawn}
-        aggregator, local = make_rule(rates)
+    def draw(key: Key) -> Drawn:
+        rate_key, augmentation_key = (key, key) if draw_task is None else jax.random.split(key)
+        rates = {} if rate_range is None else {"local_learning_rate": log_uniform(rate_key, *rate_range)}
+        return Drawn(rates, None if draw_task is None else draw_task(augmentation_key))
+
+    def given(drawn: Drawn) -> InnerProblem:
+        own = loaded.task if drawn.augmentation is None else augmented(loaded.task, drawn.augmentation)
+        task, make_rule = in_parametrization(config, loaded._replace(task=own))
+        aggregator, local = make_rule({**rates_of(config), **drawn.rates})
         return inner_problem(task, local, aggregator, round_sizes(config), config.meta_loss_split)
 
-    if config.local_learning_rate_range is None:
-        return given({})
-    low, high = config.local_learning_rate_range
-    return varied(lambda key: {"local_learning_rate": log_uniform(key, low, high)}, given)
+    if rate_range is None and draw_task is None:
+        return given(Drawn({}, None))
+    return varied(draw, given)
+
+
+class Drawn(NamedTuple):
+    """What each episode of an inner problem draws."""
+
+    rates: Rates
+    augmentation: Augmentation | None
+
+
+def _augmentation(config: Config, loaded: TaskData) -> Callable[[Key], Augmentation] | None:
+    """How an episode's task augmentation is drawn; None where there is none."""
+    if config.weight_scale_range is None and not config.permute:
+        return None
+    examples = loaded.dataset.splits["train"].examples
+    if config.permute and "image" not in examples:
+        raise UserError(
+            f"permute: expected an image data set, got that of {loaded.task.name}. Leave permute out for it."
+        )
+    return functools.partial(
+        draw_augmentation,
+        params=shapes_of(loaded.task),
+        image_shape=examples["image"].shape[1:] if config.permute else (),
+        num_classes=loaded.task.num_classes,
+        scale_range=config.weight_scale_range,
+        permuted=config.permute,
+    )
 
 
 def _perturbation_std(config: Config, step: Array | int) -> float | Array:

@@ -144,6 +144,13 @@ def _check_augment(where: str, value: Any) -> tuple[str, ...]:
     return kind.check(where, () if value is None else value)
 
 
+def _check_permute(where: str, value: Any) -> tuple[str, ...]:
+    from learned_aggregation.task_augmentation import PERMUTED
+
+    kind = names(choice(lambda: PERMUTED).check, what="names of what is permuted", such_as="inputs,labels")
+    return kind.check(where, () if value is None else value)
+
+
 def _check_schedule(where: str, value: Any) -> dict[str, Any]:
     given = mapping(where, value, "dict(peak_value=3e-3, decay_steps=4900)")
     for key in given:
@@ -323,6 +330,19 @@ class Config:
         optional(interval((0.1, 1.0))),
         META,
         "each episode draws its clients' rate from here, log-uniformly; None: local_learning_rate",
+    )
+    weight_scale_range: tuple[float, float] | None = setting(
+        None,
+        optional(interval((0.3, 3.0))),
+        META,
+        "each episode draws a factor for each tensor of the model from here, log-uniformly, and trains the weights "
+        "in units of it, which changes the tensors' rates; None: no factors",
+    )
+    permute: tuple[str, ...] = setting(
+        (),
+        Kind(_check_permute, "NAME[,NAME]", literal=False),
+        META,
+        "what each episode permutes: inputs (the pixels of images), labels",
     )
     meta_valid_every: int = setting(
         0,
@@ -534,7 +554,7 @@ SWEPT = tuple(
 """What may differ between the points of a sweep; an entrant may set these but for `task`."""
 PROBLEM = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),
-    *("task", "local_learning_rate_range", "meta_loss_split"),
+    *("task", "local_learning_rate_range", "weight_scale_range", "permute", "meta_loss_split"),
     *("truncation_length", "truncation_schedule_min_length", "episode_growth_steps"),
 )
 """What may differ between the inner problems of a mixture."""
