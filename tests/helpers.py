@@ -1,8 +1,10 @@
 """What several tests share: small trees, cohorts and a toy inner problem."""
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -114,3 +116,9 @@ def fresh_pretrained(monkeypatch, directory: Path, name: str) -> Path:
     (directory / name / CARD_FILE).write_text(card_text(card))
     monkeypatch.setattr(pretrained, "PLACES", (directory, *pretrained.PLACES))
     return directory / name
+
+
+def prepare_tfds(builder, data_dir):
+    """Has TFDS write a data set; the directory that it makes and forgets lies in `data_dir`, not in /tmp."""
+    with mock.patch.object(tempfile, "tempdir", str(data_dir)):
+        builder(data_dir=str(data_dir), file_format="array_record").download_and_prepare()

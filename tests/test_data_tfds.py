@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import prepare_tfds
 from PIL import Image
 
 from learned_aggregation.data import DataOptions, load_dataset, tfds_files
@@ -74,8 +75,7 @@ def prepare(data_dir, name, version="3.0.1", test="test"):
                 yield number, {"image": png(picture(name, number)), "label": number % 10}
 
     SmallImages.name = name
-    builder = SmallImages(data_dir=str(data_dir), file_format="array_record")
-    builder.download_and_prepare()
+    prepare_tfds(SmallImages, data_dir)
     return data_dir / name / version
 
 

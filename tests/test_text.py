@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import prepare_tfds
 
 from learned_aggregation.cli import main
 from learned_aggregation.data import DataOptions, describe, lm1b, load_dataset, pytext
@@ -165,7 +166,7 @@ def prepare_lm1b(data_dir):
                 yield number, {"text": sentence}
 
     SmallText.name = "lm1b"
-    SmallText(data_dir=str(data_dir), file_format="array_record").download_and_prepare()
+    prepare_tfds(SmallText, data_dir)
 
 
 class Bytes:
