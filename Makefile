@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench lint lock
+.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench results lint lock
 
 venv: $(READY)
 
@@ -62,6 +62,10 @@ test-flower: .venv-flower/.ready
 
 bench: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.run $(BENCH)
+
+# docs/results.md: every comparison of config/results/ that is not in runs/results yet, then the page.
+results: venv
+	PYTHONPATH=src $(RUN) -m benchmarks.results
 
 lint: venv
 	$(RUN) -m ruff format --check src tests benchmarks

@@ -69,7 +69,7 @@ def test_wins_losses_and_edges_are_told(tmp_path):
     page = results.page(cells)
     assert "- mean loss against FedAvg (by mean): 1 wins, 0 ties, 1 losses of 2" in page
     assert "- last loss against SlowMo (by last): 0 wins, 0 ties, 2 losses of 2" in page
-    assert "- Out of distribution: second: last loss against SlowMo (by last), by 0.0503" in page
+    assert "- Out of distribution: second: lagg-set, last loss against SlowMo (by last), by 0.0503" in page
     assert "- diverged: never" in page
     assert "In distribution: first: SlowMo (by mean): learning_rate chosen at the edge" in page
     assert "first" not in page.split("## Where it loses")[1].split("## What")[0]

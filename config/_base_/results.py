@@ -11,14 +11,17 @@ num_inner_steps = 100
 eval_every = 2
 num_runs = 10
 _rates = [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8]
-_wide = dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0], learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0], beta=[0.1, 0.3, 0.5, 0.7])
+_momentum = dict(
+    local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],
+    learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0],
+    beta=[0.1, 0.3, 0.5, 0.7, 0.85],
+)
+_set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
 entrants = [
     dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
     dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
-    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_wide),
-    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_wide),
-    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_wide),
-    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_wide),
+    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
+    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
     dict(
         label="network off",
         optimizer="fedavgm",
@@ -27,18 +30,6 @@ entrants = [
         tune_by="mean",
         sweep=dict(local_learning_rate=_rates),
     ),
-    dict(
-        label="lagg-set",
-        optimizer="fedlagg-set",
-        test_checkpoint="lagg-set",
-        tune_by="mean",
-        sweep=dict(local_learning_rate=_rates),
-    ),
-    dict(
-        label="lagg-set (by last)",
-        optimizer="fedlagg-set",
-        test_checkpoint="lagg-set",
-        tune_by="last",
-        sweep=dict(local_learning_rate=_rates),
-    ),
+    dict(label="lagg-set", tune_by="mean", **_set),
+    dict(label="lagg-set (by last)", tune_by="last", **_set),
 ]

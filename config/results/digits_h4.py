@@ -1,14 +1,13 @@
 # In distribution: digits, MLP 64-32-10, H = 4.
-# Source: a cell of docs/results.md; entrants and grids: config/_base_/results.py.
+# Source: a cell of docs/results.md; entrants and grids: config/_base_/results_digits.py.
 # Run:    python src/main.py --config config/results/digits_h4.py (all cells: make results)
-# Expect: table.csv and report.html in runs/; about a minute on two quiet cores.
-_base_ = "../_base_/results_in_distribution.py"
-task = "mlp32_digits_8"
+# Expect: table.csv and report.html in runs/; some minutes on two quiet cores.
+_base_ = "../_base_/results_digits.py"
 _paper = dict(tune_by="mean", sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4]))
 _data_parallel = dict(local_batch_size=128)  # the examples of a client's round in one step
 entrants = _base_.entrants + [
-    dict(label="lagg-a-k8-h4", test_checkpoint="lagg-a-k8-h4", **_paper, optimizer="fedlagg-adafac"),
-    dict(label="lopt-a-h4", test_checkpoint="lopt-a-h4", **_paper, optimizer="fedlopt-adafac"),
+    dict(label="lagg-a-k8-h4", optimizer="fedlagg-adafac", test_checkpoint="lagg-a-k8-h4", **_paper),
+    dict(label="lopt-a-h4", optimizer="fedlopt-adafac", test_checkpoint="lopt-a-h4", **_paper),
     dict(
         label="data-parallel SGD",
         optimizer="sgd",

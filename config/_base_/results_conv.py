@@ -1,0 +1,33 @@
+# The cells of docs/results.md on glyphs with a conv net, which lagg-set was meta-trained on. Grids are coarser than on
+# digits and lie higher, for time. A base, not to be run by itself.
+_base_ = "results.py"
+task = "conv8x16_glyphs_8"
+local_batch_size = 16
+tasks_per_chunk = 32
+_rates = [0.2, 0.35, 0.7, 1.0, 1.4, 2.0, 2.8]
+_momentum = dict(
+    local_learning_rate=[0.5, 0.7, 1.0, 1.4],
+    learning_rate=[1.0, 1.5, 2.0, 3.0],
+    beta=[0.3, 0.5, 0.7, 0.85],
+)
+_set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
+entrants = [
+    dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
+    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
+    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
+    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_momentum),
+    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_momentum),
+    dict(
+        label="network off",
+        optimizer="fedavgm",
+        learning_rate=1.0,
+        beta=0.6,
+        tune_by="mean",
+        sweep=dict(local_learning_rate=_rates),
+    ),
+    dict(label="lagg-set", tune_by="mean", **_set),
+    dict(label="lagg-set (by last)", tune_by="last", **_set),
+    dict(label="lagg-set, seed 1", tune_by="mean", **dict(_set, test_checkpoint="lagg-set-seed1")),
+    dict(label="lagg-set, seed 2", tune_by="mean", **dict(_set, test_checkpoint="lagg-set-seed2")),
+]

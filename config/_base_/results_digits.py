@@ -1,0 +1,38 @@
+# The cells of docs/results.md on digits with what lagg-set and lagg-set-digits were meta-trained on: more meta-seeds of
+# them, and more rules. A base, not to be run by itself.
+_base_ = "results.py"
+task = "mlp32_digits_8"
+_momentum = dict(
+    local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],
+    learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0],
+    beta=[0.1, 0.3, 0.5, 0.7],
+)
+_set = dict(
+    optimizer="fedlagg-set",
+    sweep=dict(local_learning_rate=[0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8]),
+)
+entrants = _base_.entrants + [
+    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_momentum),
+    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_momentum),
+    dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
+    dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
+    dict(label="lagg-set-digits", tune_by="mean", test_checkpoint="lagg-set-digits", **_set),
+    dict(label="lagg-set-digits (by last)", tune_by="last", test_checkpoint="lagg-set-digits", **_set),
+    dict(label="lagg-set-digits, seed 1", tune_by="mean", test_checkpoint="lagg-set-digits-seed1", **_set),
+    dict(label="lagg-set-digits, seed 2", tune_by="mean", test_checkpoint="lagg-set-digits-seed2", **_set),
+    dict(
+        label="FedAdam",
+        optimizer="fedadam",
+        sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4], learning_rate=[1e-3, 3e-3, 1e-2, 3e-2, 0.1]),
+    ),
+    dict(
+        label="DiLoCo",
+        optimizer="diloco",
+        local_optimizer="adamw",
+        sweep=dict(
+            local_learning_rate=[0.001, 0.003, 0.01, 0.03],
+            learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],
+            beta=[0.3, 0.6, 0.8, 0.9],
+        ),
+    ),
+]

@@ -1,0 +1,27 @@
+# The cell of docs/results.md on text; a coarse grid, for time. A base, not to be run by itself.
+_base_ = "results.py"
+task = "transformer32_pytext_8"
+local_batch_size = 16
+_rates = [0.35, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0]
+_momentum = dict(
+    local_learning_rate=[0.5, 1.0, 2.0],
+    learning_rate=[0.7, 1.0, 2.0, 3.0],
+    beta=[0.3, 0.6, 0.8],
+)
+_set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
+entrants = [
+    dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
+    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
+    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
+    dict(
+        label="network off",
+        optimizer="fedavgm",
+        learning_rate=1.0,
+        beta=0.6,
+        tune_by="mean",
+        sweep=dict(local_learning_rate=_rates),
+    ),
+    dict(label="lagg-set", tune_by="mean", **_set),
+    dict(label="lagg-set (by last)", tune_by="last", **_set),
+]
