@@ -184,7 +184,7 @@ CASES = [
     Case(
         "checkpoint for another K, tested",
         [*TEST, f"--test_checkpoint={THETA}", "--num_grads=4"],
-        "num_grads=2, the config asks for 4. Meta-train with 4, or use fedlopt-adafac",
+        "num_grads=2, the config asks for 4. Use fedlagg-set, which takes any K, or meta-train with 4",
     ),
     Case(
         "a pickle with code in it",

@@ -256,6 +256,10 @@ def test_check_theta_names_other_differences():
         check_theta(
             _theta(), _theta(hidden=8), "fedlagg-adafac", SETTINGS | {"hidden_size": 8}, {"hidden_size": "4"}
         )
+    with pytest.raises(UserError, match=r"for parametrization=mup, the config asks for standard\. Use"):
+        check_theta(
+            _theta(), _theta(), "fedlagg-adafac", {"parametrization": "standard"}, {"parametrization": "mup"}
+        )
     with pytest.raises(UserError, match="for optimizer=fedlagg-wavg, the config asks for fedlagg"):
         check_theta(
             _theta(), _theta(), "fedlagg", SETTINGS | {"optimizer": "fedlagg"}, {"optimizer": "fedlagg-wavg"}

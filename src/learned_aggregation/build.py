@@ -226,6 +226,7 @@ def theta_settings(config: Config) -> dict[str, Any]:
         "num_grads": config.num_grads,
         "hidden_size": config.hidden_size,
         **{name: value for name, value in options.items() if name.startswith("base")},
+        "parametrization": config.parametrization,
         "num_local_steps": config.num_local_steps,
         "local_learning_rate": config.local_learning_rate,
         "task": ",".join(dict.fromkeys(own.tasks[0] for own in config.inner_problems.values())),

@@ -160,7 +160,8 @@ def check_theta(
     """
     saved = metadata or {}
     change = first_difference(shapes(theta), shapes(expected))
-    always = {name: settings[name] for name in ("base",) if name in settings} | {"optimizer": where}
+    unseen = ("base", "parametrization")  # no leaf's shape tells these
+    always = {name: settings[name] for name in unseen if name in settings} | {"optimizer": where}
     asked = always if change is None else {**settings, **always}
     for name, remedy in _REMEDIES.items():
         if name in saved and name in asked and saved[name] != str(asked[name]):
@@ -180,6 +181,7 @@ _REMEDIES = {
     "num_grads": "Use fedlagg-set, which takes any K, or meta-train with {0}.",
     "hidden_size": "Use hidden_size={1}, or meta-train with {0}.",
     "base": "Use base={1}, or meta-train with {0}.",
+    "parametrization": "Use parametrization={1}, or meta-train with {0}.",
 }
 
 
