@@ -2,7 +2,7 @@
 
 python -m benchmarks.run                           all
 python -m benchmarks.run outer_step/b fedavg/digits  some
-python -m benchmarks.run families                  every family of models; needs config/meta_train/families.py's theta
+python -m benchmarks.run families                  every family of models, 20 rounds
 python -m benchmarks.run outer_step --set num_grads=16 --set task=mlp64_digits_8   a workload of your own
 """
 
@@ -118,7 +118,9 @@ def main() -> None:
             rows.append(row)
             show(row)
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(rows, indent=1) + "\n")
+    measured = {row["name"] for row in rows}
+    before = json.loads(OUT.read_text()) if OUT.is_file() else []
+    OUT.write_text(json.dumps([r for r in before if r["name"] not in measured] + rows, indent=1) + "\n")
     print(f"written: {OUT}")
 
 

@@ -1,5 +1,5 @@
-# 20 rounds of one seed: FedAvg, and a learned aggregator meta-trained by config/meta_train/families.py on a small MLP on
-# digits. Few clients and examples, so that large models run on a CPU. A base, not to be run by itself.
+# 20 rounds of one seed: FedAvg, and the pretrained lagg-set. Few clients and examples, so that large models run on a
+# CPU. A base, not to be run by itself.
 run_type = "compare"
 num_grads = 4
 num_local_steps = 2
@@ -11,10 +11,5 @@ eval_chunk = 250
 eval_examples = 500
 entrants = [
     dict(label="FedAvg", optimizer="fedavg"),
-    dict(
-        label="LOpt-A over momentum",
-        optimizer="fedlopt-adafac",
-        base="momentum",
-        test_checkpoint="checkpoints/fedlopt-adafac32_mlp32_digits_8_K8_H4_0.5_families",
-    ),
+    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set"),
 ]

@@ -31,8 +31,8 @@ entrants = _base_.entrants + [
         local_optimizer="adamw",
         sweep=dict(
             local_learning_rate=[0.001, 0.003, 0.01, 0.03],
-            learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],
-            beta=[0.3, 0.6, 0.8, 0.9],
+            learning_rate=[0.2, 0.4, 0.7, 1.0],
+            beta=[0.3, 0.6, 0.9],
         ),
     ),
 ]
