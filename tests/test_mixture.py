@@ -98,7 +98,7 @@ def test_a_variation_is_drawn_at_the_reset_only():
     assert float(again.inner) == float(loss) == float(again.variation) == float(state.variation)
 
 
-def _gradient_seen(clip):
+def _gradient_seen(clip, reject=None):
     """What the optimizer gets from two problems with gradients (3, 4) and (0, 0.5)."""
 
     def constant(*gradient):
@@ -113,13 +113,20 @@ def _gradient_seen(clip):
     mesh, optimizer = job_mesh(2, 1), optax.identity()
     theta, datas = jnp.zeros(2), ((), ())
     state = init_meta_state(theta, estimators_at, datas, optimizer, 2, mesh, jax.random.key(0))
-    outer_step = make_outer_step(estimators_at, optimizer, lambda step: step, mesh, problem_clip=clip)
+    bounds = {"problem_clip": clip, "problem_reject": reject}
+    outer_step = make_outer_step(estimators_at, optimizer, lambda step: step, mesh, **bounds)
     return np.asarray(outer_step(state, datas)[0].theta)
 
 
 def test_problem_clip_bounds_each_problem_before_the_mean():
     np.testing.assert_allclose(_gradient_seen(None), [1.5, 2.25], rtol=1e-6)
     np.testing.assert_allclose(_gradient_seen(1.0), [0.3, 0.65], rtol=1e-6)
+
+
+def test_problem_reject_leaves_out_what_exploded_and_keeps_the_rest_as_it_is():
+    np.testing.assert_allclose(_gradient_seen(None, reject=5.1), [1.5, 2.25], rtol=1e-6)
+    np.testing.assert_allclose(_gradient_seen(None, reject=4.9), [0.0, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(_gradient_seen(0.1, reject=4.9), [0.0, 0.05], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,7 @@ def meta_training(config: Config) -> MetaTraining:
         mesh,
         config.tasks_per_chunk,
         config.problem_clip,
+        config.problem_reject,
     )
     rounds = 2 * config.num_tasks * sum(own.truncation_length for own, _ in problems.values())
     validation = _validation(config, loader, mesh)

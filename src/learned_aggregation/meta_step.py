@@ -55,6 +55,7 @@ def make_outer_step(
     mesh: Mesh,
     tasks_per_chunk: int | None = None,
     problem_clip: float | None = None,
+    problem_reject: float | None = None,
 ) -> OuterStep:
     """The jitted, state-donating outer step.
 
@@ -67,6 +68,8 @@ def make_outer_step(
       learning_rate: only to report it.
       tasks_per_chunk: copies computed at once on a device (bounds the memory).
       problem_clip: a bound on the global norm of each problem's gradient; None: no bound.
+      problem_reject: the norm from which on a problem's gradient counts as zero; None: none does. An exploded gradient
+        that is only clipped weighs as much as one that means something.
     Returns:
       (state, one data argument for each problem) -> (state, metrics: scalars on the device).
     """
@@ -89,7 +92,8 @@ def make_outer_step(
             states.append(problems)
             losses.append(jnp.mean(metrics["meta_loss"]))
         norms = [optax.tree.norm(gradient) for gradient in gradients]
-        gradients = [_clipped(g, norm, problem_clip) for g, norm in zip(gradients, norms, strict=True)]
+        bounds = (problem_clip, problem_reject)
+        gradients = [_bounded(g, norm, *bounds) for g, norm in zip(gradients, norms, strict=True)]
         gradient = jax.tree.map(lambda *g: sum(g) / len(g), *gradients)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.theta)
         theta = optax.apply_updates(state.theta, updates)
@@ -115,9 +119,9 @@ def make_outer_step(
     return jax.jit(outer_step, donate_argnums=0, out_shardings=shardings, compiler_options=options)
 
 
-def _clipped(gradient: Theta, norm: jax.Array, clip: float | None) -> Theta:
-    """gradient * min(1, clip / norm)."""
-    if clip is None:
-        return gradient
-    factor = jnp.where(norm > clip, clip / norm, 1.0)
-    return jax.tree.map(lambda g: g * factor, gradient)
+def _bounded(gradient: Theta, norm: jax.Array, clip: float | None, reject: float | None) -> Theta:
+    """gradient * min(1, clip / norm), or zero from `reject` on."""
+    factor = 1.0 if clip is None else jnp.where(norm > clip, clip / norm, 1.0)
+    if reject is None:
+        return gradient if clip is None else jax.tree.map(lambda g: g * factor, gradient)
+    return jax.tree.map(lambda g: jnp.where(norm < reject, g * factor, 0.0), gradient)

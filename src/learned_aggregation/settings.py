@@ -325,6 +325,12 @@ class Config:
         "bounds the global norm of each problem's meta-gradient before their mean; far below the norms (1e-3), all "
         "problems weigh alike",
     )
+    problem_reject: float | None = setting(
+        None,
+        optional(positive(1e3)),
+        META,
+        "a problem whose meta-gradient has this global norm or more counts as zero in the mean: it has exploded",
+    )
     local_learning_rate_range: tuple[float, float] | None = setting(
         None,
         optional(interval((0.1, 1.0))),
