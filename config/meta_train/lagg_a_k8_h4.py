@@ -16,9 +16,9 @@ meta_loss_split = "inner_valid"
 truncation_length = 20
 truncation_schedule_min_length = 20
 num_inner_steps = 100
-episode_growth_steps = 200
-num_outer_steps = 800
+episode_growth_steps = 100
+num_outer_steps = 400
 schedule = dict(
-    init_value=1e-4, peak_value=1e-2, end_value=1e-3, warmup_steps=20, decay_steps=800, exponent=1.0, clip=0.1
+    init_value=1e-4, peak_value=1e-2, end_value=1e-3, warmup_steps=20, decay_steps=400, exponent=1.0, clip=0.1
 )
-save_iter = 200
+save_iter = 100
