@@ -33,10 +33,11 @@ def run(estimator: str, seed: int) -> None:
 
 
 def curve(estimator: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(seconds since the run's loop began, meta-loss) of each outer step."""
+    """(seconds since the first outer step, which compiles, meta-loss) of each outer step."""
     with open(OUT / f"{estimator}_{seed}" / "metrics.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("meta_loss")]
-    return np.array([float(r["elapsed_s"]) for r in rows]), np.array([float(r["meta_loss"]) for r in rows])
+    seconds = np.array([float(row["elapsed_s"]) for row in rows])
+    return seconds - seconds[0], np.array([float(row["meta_loss"]) for row in rows])
 
 
 def rows() -> list[dict]:

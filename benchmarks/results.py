@@ -146,12 +146,10 @@ their standard errors, below zero where the learned one is better: from -2 on a 
 
 
 def _inside_note() -> str:
-    return (
-        "Task, K, H and partition that they were meta-trained on, with new seeds and held-out images. `seed 1` and "
-        "`seed 2` are two more meta-trainings with other meta-seeds. Columns of the first table: rounds to the loss "
-        "that FedAvg (by last) ends at, of 100; then paired differences in standard errors, in mean loss to each "
-        "rival (by mean), in last loss to each rival (by last)."
-    )
+    return """Task, K, H and partition that they were meta-trained on, with new seeds and held-out images. `seed 1` and
+`seed 2` are two more meta-trainings with other meta-seeds. Columns of the first table: rounds to the loss that FedAvg
+(by last) ends at, of 100, with the 95 % interval; then paired differences in standard errors, of the mean loss to each
+rival (by mean), of the last loss to each rival (by last)."""
 
 
 def _inside_table(cells: Sequence[Cell]) -> str:
@@ -252,7 +250,11 @@ def _losses(cells: Sequence[Cell]) -> str:
 
 
 def _cost() -> str:
-    lines = ["| | outer steps | wall time | machine | theta |", "|---|---|---|---|---|"]
+    lines = [
+        "Wall times are those of the runs themselves, some of them beside other work on the same cores.\n",
+        "| | outer steps | wall time | machine | theta |",
+        "|---|---|---|---|---|",
+    ]
     for name in pretrained_names():
         card = read_card(pretrained_directory(name) or Path())
         lines.append(
