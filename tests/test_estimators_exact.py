@@ -187,3 +187,17 @@ def test_an_outer_step_of_a_learned_aggregator(name, tmp_path):
         lambda a, b: float(np.max(np.abs(a - b))), before, jax.tree.map(np.asarray, after.theta)
     )
     assert max(jax.tree.leaves(moved)) > 0.0
+
+
+@pytest.mark.parametrize(("slope", "counts"), [(3.0, True), (1e30, False), (float("inf"), False)])
+def test_a_gradient_that_exploded_counts_as_zero(slope, counts):
+    """1e30 is finite, but its norm overflows in float32: it would make NaN of a clip."""
+    problem = InnerProblem(
+        lambda theta, data, key: jnp.float32(0.0),
+        lambda theta, state, data, key: (state, slope * theta["x"]),
+    )
+    estimator = ESTIMATORS["truncated_backprop"](problem, EpisodeSchedule(2, 2, 2), 0.01)
+    theta = {"x": jnp.float32(1.0)}
+    state = estimator.init(theta, (), jax.random.key(0))
+    gradient, _, _ = estimator.estimate(theta, state, (), jax.random.key(1))
+    assert float(gradient["x"]) == (slope if counts else 0.0)
