@@ -2,11 +2,13 @@
 _base_ = "results.py"
 task = "transformer32_pytext_8"
 local_batch_size = 16
-_rates = [0.35, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0]
+eval_every = 5
+eval_examples = 1000
+_rates = [0.35, 0.7, 1.4, 2.8]
 _momentum = dict(
     local_learning_rate=[0.5, 1.0, 2.0],
-    learning_rate=[0.7, 1.0, 2.0, 3.0],
-    beta=[0.3, 0.6, 0.8],
+    learning_rate=[1.0, 2.0, 3.0],
+    beta=[0.6, 0.85],
 )
 _set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
 entrants = [
