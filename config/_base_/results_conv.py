@@ -6,9 +6,9 @@ local_batch_size = 16
 tasks_per_chunk = 32
 _rates = [0.2, 0.35, 0.7, 1.0, 1.4, 2.0, 2.8]
 _momentum = dict(
-    local_learning_rate=[0.5, 1.0, 1.4],
-    learning_rate=[1.0, 2.0, 3.0],
-    beta=[0.3, 0.6, 0.85],
+    local_learning_rate=[0.25, 0.5, 1.0],
+    learning_rate=[0.5, 1.0, 2.0, 3.0],
+    beta=[0.6, 0.8, 0.95],
 )
 _set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
 entrants = [
