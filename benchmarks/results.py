@@ -5,6 +5,7 @@ A cell that has its table.csv in runs/results/NAME is not run again: remove that
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -120,6 +121,7 @@ def verdict(errors: float) -> str:
 
 def page(cells: Sequence[Cell]) -> str:
     """docs/results.md."""
+    cells = sorted(cells, key=lambda cell: re.sub(r"\d+", lambda number: number[0].zfill(3), cell.title))
     inside = [cell for cell in cells if cell.inside]
     outside = [cell for cell in cells if not cell.inside]
     parts = [_opening(cells), "## In distribution", _inside_note(), _inside_table(inside)]
@@ -160,7 +162,7 @@ def _inside_table(cells: Sequence[Cell]) -> str:
         for own in _learned(cell):
             found = [_best_difference(cell, own, rival, criterion)[1] for rival, criterion in columns]
             title = cell.title.removeprefix(IN_DISTRIBUTION)
-            told = " | ".join(f"{verdict(errors)} ({errors:+.1f})" for errors in found)
+            told = " | ".join("" if np.isnan(e) else f"{verdict(e)} ({e:+.1f})" for e in found)
             lines.append(f"| {title} | {own} | {_rounds(cell.entrants[own].row)} | {told} |")
     return "\n".join(lines)
 

@@ -1,12 +1,13 @@
 # The cell of docs/results.md on text; a coarse grid, for time. A base, not to be run by itself.
 _base_ = "results.py"
 task = "transformer32_pytext_8"
-local_batch_size = 16
+num_grads = 4
+local_batch_size = 8
 eval_every = 5
 eval_examples = 1000
 _rates = [0.35, 0.7, 1.4, 2.8]
 _momentum = dict(
-    local_learning_rate=[0.5, 1.0, 2.0],
+    local_learning_rate=[0.7, 1.4],
     learning_rate=[1.0, 2.0, 3.0],
     beta=[0.6, 0.85],
 )

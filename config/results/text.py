@@ -1,4 +1,4 @@
-# Out of distribution: pytext, a transformer of 2 layers and width 32.
+# Out of distribution: pytext, a transformer of 2 layers and width 32, K = 4, B = 8.
 # Source: a cell of docs/results.md; entrants and grids: config/_base_/results_text.py.
 # Run:    python src/main.py --config config/results/text.py (all cells: make results)
 # Expect: table.csv and report.html in runs/; some minutes on two quiet cores.
