@@ -18,6 +18,7 @@ $(READY): requirements.lock setup.py
 quickstart: venv
 	$(RUN) src/main.py --config config/meta_train/digits_quickstart.py --auto_resume
 	$(RUN) src/main.py --config config/meta_test/digits_quickstart.py
+	$(RUN) src/main.py --config config/meta_test/pretrained_conv.py
 
 report-demo: venv
 	$(RUN) src/main.py --config config/meta_test/report_demo.py
