@@ -33,9 +33,17 @@ def flops(config: Any, task: Any) -> float:
 
 def measure(name: str, settings: dict[str, Any], repeats: int) -> list[dict[str, Any]]:
     """One row for one device and one for two, interleaved where both fit; jax must not have started yet."""
-    from learned_aggregation.parallel import use_devices
+    from learned_aggregation.parallel import use_compilation_cache, use_devices
 
     use_devices(None)
+    with (
+        tempfile.TemporaryDirectory() as cache
+    ):  # an empty one, so that what is compiled is cold the first time
+        use_compilation_cache(cache)
+        return _measure(name, settings, repeats)
+
+
+def _measure(name: str, settings: dict[str, Any], repeats: int) -> list[dict[str, Any]]:
     import jax
 
     from learned_aggregation import build
@@ -81,17 +89,12 @@ def _compile_twice(training: Any) -> tuple[Any, float, float]:
     """The compiled outer step, seconds for it without the persistent cache and with it, tracing included."""
     import jax
 
-    from learned_aggregation.parallel import use_compilation_cache
-
     seconds, compiled = [], None
-    with tempfile.TemporaryDirectory() as cache:
-        use_compilation_cache(cache)
-        for _ in range(2):
-            jax.clear_caches()
-            start = time.perf_counter()
-            compiled = training.outer_step.lower(training.state, training.datas).compile()
-            seconds.append(time.perf_counter() - start)
-    jax.config.update("jax_compilation_cache_dir", None)
+    for _ in range(2):
+        jax.clear_caches()
+        start = time.perf_counter()
+        compiled = training.outer_step.lower(training.state, training.datas).compile()
+        seconds.append(time.perf_counter() - start)
     return compiled, *seconds
 
 

@@ -159,3 +159,13 @@ def test_a_rule_for_one_k_refuses_another():
     config = Config(**(MIXTURE | {"optimizer": "fedlagg"}))
     with pytest.raises(UserError, match=r"problems: expected num_grads=2 in 'b'.*got 3"):
         build.meta_training(config)
+
+
+def test_large_problems_are_computed_one_after_the_other_on_a_cpu():
+    def chunk(*tasks):
+        configs = {task: Config(**SIZES | {"task": task, "num_grads": 8}) for task in tasks}
+        return build.fastest_chunk({task: (own, build.load_task(own, task)) for task, own in configs.items()})
+
+    assert chunk("mlp32_digits_8") is None
+    assert chunk("mlp512_digits_8") == 1
+    assert chunk("mlp32_digits_8", "mlp512_digits_8") == 1

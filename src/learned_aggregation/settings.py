@@ -401,7 +401,10 @@ class Config:
         flag=False,
     )
     tasks_per_chunk: int | None = setting(
-        None, optional(whole(1, 2)), META, "inner problems held in memory at once; None is all"
+        None,
+        optional(whole(1, 2)),
+        META,
+        "inner problems held in memory at once; None is all, but 1 for large models on a CPU, where it is faster",
     )
 
     num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of an entrant")
