@@ -66,7 +66,7 @@ def table(found: list[dict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for part, entry in enumerate(found):
-        cells = [f"{entry['seconds'][0]:.0f} to {entry['seconds'][1]:.0f}"]
+        cells = [f"{entry['seconds'][0]:.1f} to {entry['seconds'][1]:.1f}"]
         for kind in ("time", "steps"):
             cells += ["{:.4f} +- {:.4f}".format(*entry[f"{e}_by_{kind}"]) for e in ESTIMATORS]
             if kind == "time":

@@ -1,5 +1,5 @@
 # What the pair config/meta_train/estimator_{pes,nres}_digits.py has in common: a problem small enough that a run is
-# about half a minute of one core, so that several seeds can be compared.
+# about half a minute of two cores, so that several seeds can be compared.
 _base_ = "meta_train_paper.py"
 
 optimizer = "fedlagg-adafac"
@@ -13,8 +13,8 @@ meta_loss_split = "inner_valid"
 truncation_length = 10
 truncation_schedule_min_length = 100
 num_inner_steps = 100
-num_outer_steps = 300
+num_outer_steps = 2000
 schedule = dict(
-    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=30, decay_steps=300, exponent=1.0, clip=1.0
+    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=30, decay_steps=2000, exponent=1.0, clip=1.0
 )
-save_iter = 300
+save_iter = 2000
