@@ -23,9 +23,9 @@ entrants = [
         ),
     ),
     dict(
-        label="lagg-set, pretrained",
+        label="lagg-set-digits, pretrained",
         optimizer="fedlagg-set",
-        test_checkpoint="lagg-set",
+        test_checkpoint="lagg-set-digits",
         tune_by="mean",
         sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4]),
     ),
