@@ -69,8 +69,8 @@ results: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.results
 
 lint: venv
-	$(RUN) -m ruff format --check src tests benchmarks
-	$(RUN) -m ruff check src tests benchmarks
+	$(RUN) -m ruff format --check src tests benchmarks examples
+	$(RUN) -m ruff check src tests benchmarks examples
 	$(RUN) -m basedpyright
 
 # Pins what requirements.in and requirements-flower.in ask for; needs uv.
