@@ -1,18 +1,6 @@
 # Out of distribution: digits, Dirichlet 0.1, 16 of 64 clients, everybody's local rate 0.1.
-# Source: a cell of docs/results.md; entrants and grids: config/_base_/results.py.
+# Source: a cell of docs/results.md; entrants and grids: config/_base_/results_rates.py.
 # Run:    python src/main.py --config config/results/noniid_rate_01.py (all cells: make results)
 # Expect: table.csv and report.html in runs/; a minute on two quiet cores.
-_base_ = "../_base_/results.py"
-task = "mlp32_digits_8"
-num_grads = 16
-num_clients = 64
-partition = "dirichlet"
+_base_ = "../_base_/results_rates.py"
 local_learning_rate = 0.1
-_slow = dict(learning_rate=[0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0], beta=[0.1, 0.3, 0.5, 0.7, 0.85, 0.95])
-entrants = [
-    dict(label="FedAvg", optimizer="fedavg"),
-    dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_slow),
-    dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_slow),
-    dict(label="network off", optimizer="fedavgm", learning_rate=1.0, beta=0.6),
-    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set"),
-]
