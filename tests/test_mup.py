@@ -10,7 +10,9 @@ import pytest
 from flax import linen as nn
 from helpers import cohort, random_tree
 
+from learned_aggregation import build
 from learned_aggregation.aggregators import get_aggregator
+from learned_aggregation.config import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated import federated_round, init_server
 from learned_aggregation.local_training import local_training
@@ -18,6 +20,7 @@ from learned_aggregation.mup import infer_factors, mup_aggregator, mup_local, mu
 from learned_aggregation.tasks.flax_task import flax_task
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.names import width_probes
+from learned_aggregation.theta_file import save_theta
 
 WIDTHS, BASE, SIDE, CLASSES = (32, 256, 1024), 32, 4, 5
 CLIENTS, STEPS, BATCH, ROUNDS = 2, 2, 8, 3
@@ -131,3 +134,13 @@ def test_width_probes_of_a_name():
     assert width_probes("conv16x32_glyphs_28", 8) == ("conv8x8_glyphs_28", "conv16x16_glyphs_28")
     with pytest.raises(UserError, match="parametrization"):
         width_probes("resnet18_imagenet_32", 32)
+
+
+def test_a_theta_of_the_other_parametrization_is_refused(tmp_path):
+    path = tmp_path / "t.safetensors"
+    theta = get_aggregator("fedlopt", hidden_size=4).init_theta(jax.random.key(0))
+    save_theta(path, theta, {"parametrization": "mup"})
+    asked = {"run_type": "benchmark", "optimizer": "fedlopt", "hidden_size": 4, "test_checkpoint": str(path)}
+    build.learned_theta(Config(**asked, parametrization="mup"))
+    with pytest.raises(UserError, match="for parametrization=mup, the config asks for standard"):
+        build.learned_theta(Config(**asked))

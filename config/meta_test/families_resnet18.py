@@ -8,3 +8,7 @@ task = "resnet18_digits_32"
 local_learning_rate = 0.03
 num_grads = 2
 local_batch_size = 8
+entrants = [
+    dict(label="FedAvg", optimizer="fedavg"),
+    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set", local_learning_rate=0.003),
+]

@@ -447,12 +447,12 @@ def learned_theta(config: Config) -> Theta:
             "Give --test_checkpoint checkpoints/<meta-train-name>, or meta-train one first."
         )
     theta, metadata = load_theta(config.test_checkpoint)
-    settings = {name: value for name, value in theta_settings(config).items() if name in _THETA_SHAPE}
+    settings = {name: value for name, value in theta_settings(config).items() if name in _COMPARED}
     check_theta(theta, expected, config.optimizer, _fixed(config, settings), metadata)
     return theta
 
 
-_THETA_SHAPE = ("optimizer", "num_grads", "hidden_size", "base")
+_COMPARED = ("optimizer", "num_grads", "hidden_size", "base", "parametrization")
 
 
 def _fixed(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
