@@ -120,5 +120,6 @@ def fresh_pretrained(monkeypatch, directory: Path, name: str) -> Path:
 
 def prepare_tfds(builder, data_dir):
     """Has TFDS write a data set; the directory that it makes and forgets lies in `data_dir`, not in /tmp."""
+    data_dir.mkdir(parents=True, exist_ok=True)
     with mock.patch.object(tempfile, "tempdir", str(data_dir)):
         builder(data_dir=str(data_dir), file_format="array_record").download_and_prepare()
