@@ -206,6 +206,29 @@ def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here,
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("widen", "chosen", "tried"),
+    [(0, 0.4, [[0.1, 0.2, 0.4]]), (9, 1.6, [[0.1, 0.2, 0.4], [0.8], [1.6], [3.2]])],
+)
+def test_a_grid_is_widened_until_its_best_point_is_inside(widen, chosen, tried, here, monkeypatch):
+    asked = []
+
+    def curves(entrant, points, loader, task):
+        rates = [point["local_learning_rate"] for point in points]
+        asked.append(rates)
+        return [np.array([[2.0, abs(rate - 1.6)]]) for rate in rates]
+
+    monkeypatch.setattr(compare_job, "_run_tuning", curves)
+    entrant = "dict(label='a', optimizer='fedavg', sweep=dict(local_learning_rate=[0.1, 0.2, 0.4]))"
+    (here / "compare.py").write_text(f"run_type = 'compare'\nwiden = {widen}\nentrants = [{entrant}]\n")
+    assert run(f"--config compare.py --run_dir out {TINY}") == 0
+    assert asked == tried
+    assert json.loads(rows(here / "out/table.csv")[0]["tuned"]) == {"local_learning_rate": chosen}
+    note = json.loads((here / "out/run.json").read_text())["notes"][0]
+    assert f"grid of {sum(map(len, tried))}" in note
+    assert ("edge" in note) == (widen == 0)
+
+
 def test_a_comparison_needs_its_yardstick(here, capsys):
     (here / "compare.py").write_text(
         "run_type = 'compare'\nentrants = [dict(label='a', optimizer='fedadam', learning_rate=0.1)]\n"

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learned_aggregation.comparison import Entry, compare, interval, rounds_to
-from learned_aggregation.points import draw, grid, last_values, mean_values, on_edge, sweep_points, winner
+from learned_aggregation.points import (
+    draw,
+    grid,
+    last_values,
+    mean_values,
+    on_edge,
+    sweep_points,
+    widened,
+    winner,
+)
 
 
 def test_a_grid_has_every_combination_once():
@@ -69,6 +78,25 @@ def test_edges_are_named_for_numbers_only():
     parameters = {"beta": [0.1, 0.5, 0.9], "task": ["a", "b"], "seed": [1]}
     assert on_edge({"beta": 0.9, "task": "a", "seed": 1}, parameters) == ["beta"]
     assert on_edge({"beta": 0.5, "task": "b", "seed": 1}, parameters) == []
+
+
+def test_no_momentum_is_an_end_and_no_edge():
+    assert on_edge({"beta": 0.0, "rate": 0.5}, {"beta": [0.0, 0.5], "rate": [0.5, 1.0]}) == ["rate"]
+
+
+def test_a_grid_grows_beyond_the_edges_of_its_best_point():
+    parameters = {"rate": [0.5, 1.0, 2.0], "beta": [0.5, 0.8], "seed": [1, 2]}
+    grown = {"rate": [0.25, 0.5, 1.0, 2.0], "beta": [0.5, 0.8, 0.92], "seed": [1, 2]}
+    assert widened({"rate": 0.5, "beta": 0.8, "seed": 2}, parameters) == grown
+    assert widened({"rate": 2.0, "beta": 0.5, "seed": 1}, parameters) == {
+        "rate": [0.5, 1.0, 2.0, 4.0],
+        "beta": [0.0, 0.5, 0.8],
+        "seed": [1, 2],
+    }
+    assert widened({"rate": 1.0, "beta": 0.0}, {"rate": [0.5, 1.0, 2.0], "beta": [0.0, 0.5]}) == {
+        "rate": [0.5, 1.0, 2.0],
+        "beta": [0.0, 0.5],
+    }
 
 
 def entry(label, loss, seeds=12):

@@ -2,7 +2,7 @@
 #
 # Momentum's slow steps are in units of the mean delta: fedavgm's v <- beta v + g, params + rate * v is SlowMo's rule
 # (Wang et al., arXiv:1910.00643) with slowmo_learning_rate = rate * gamma, so that rate 3 is a slow step of 3 mean
-# deltas. "network off" is the learned aggregator's base alone.
+# deltas. "network off" is the learned aggregator's base alone. A grid grows beyond edges that its best point lies on.
 run_type = "compare"
 num_grads = 8
 num_local_steps = 4
@@ -10,6 +10,7 @@ local_batch_size = 32
 num_inner_steps = 100
 eval_every = 2
 num_runs = 10
+widen = 5
 _rates = [0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8]
 _momentum = dict(
     local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],

@@ -8,6 +8,9 @@ import numpy as np
 
 Point = dict[str, Any]
 
+FRACTIONS = ("beta", "base_momentum", "dropout")
+"""Settings in [0, 1), where 0 is an end and no edge."""
+
 
 def grid(parameters: Mapping[str, Sequence[Any]]) -> list[Point]:
     """Every combination of the parameters' values, the last parameter varying fastest."""
@@ -71,10 +74,34 @@ def winner(scores: Sequence[float], minimize: bool = True) -> int:
 
 
 def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The numeric parameters whose value in `point` is the least or the greatest of its grid."""
+    """The numeric parameters whose value in `point` is the least or the greatest of its grid; 0 is no edge."""
     edges = []
     for name, values in parameters.items():
         numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
         if numeric and len(set(values)) > 1 and point[name] in (min(values), max(values)):
             edges.append(name)
-    return edges
+    return [name for name in edges if point[name] != 0]
+
+
+def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, list]:
+    """The grid with one more value beyond each edge that `point` lies on; numbers that are no floats stay.
+
+    Rates go on by the ratio of the last two values. Fractions go down to 0, and up so that the distance to 1
+    shrinks by the ratio of the last two distances.
+    """
+    return {
+        name: sorted([*values, _beyond(name, point[name], values)])
+        if name in on_edge(point, parameters) and all(isinstance(v, float) for v in values)
+        else list(values)
+        for name, values in parameters.items()
+    }
+
+
+def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
+    upper = edge == max(values)
+    inner = sorted(set(values))[-2 if upper else 1]
+    if name not in FRACTIONS:
+        new = edge * edge / inner
+    else:
+        new = 1.0 - (1.0 - edge) ** 2 / (1.0 - inner) if upper else 0.0
+    return float(f"{new:.3g}")

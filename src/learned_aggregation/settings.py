@@ -180,7 +180,7 @@ def _check_sweep_config(where: str, value: Any) -> dict[str, Any] | None:
 
 
 def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
-    own = (*(name for name in SWEPT if name != "task"), "tune_by")
+    own = (*(name for name in SWEPT if name != "task"), "tune_by", "widen")
     return check_entrants(where, value, functools.partial(_check_among, own))
 
 
@@ -433,6 +433,12 @@ class Config:
         choice(lambda: ("last", "mean")),
         TEST,
         "what an entrant's tuning minimises on outer_valid: the last loss, or the mean over all evaluations",
+    )
+    widen: int = setting(
+        0,
+        whole(0, 3),
+        TEST,
+        "how many times an entrant's grid grows by a value beyond an edge that its best point lies on",
     )
     entrants: Sequence[Mapping[str, Any]] = setting(
         [], Kind(_check_entrants, "LIST"), TEST, "who is compared", flag=False

@@ -17,7 +17,7 @@ from learned_aggregation.config import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
 from learned_aggregation.meta_test import Curves
-from learned_aggregation.points import Point, grid, last_values, mean_values, on_edge, winner
+from learned_aggregation.points import Point, grid, last_values, mean_values, on_edge, widened, winner
 from learned_aggregation.pretrained import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_comparison, print_rounds_table
@@ -32,8 +32,16 @@ TUNING_OFFSET = 1_000_000
 """Tuning draws its seeds from here on, so that no final run was tuned on."""
 
 
-Seen = dict[str, list[np.ndarray]]
-"""The tuning's curves so far."""
+Seen = dict[str, np.ndarray]
+"""The tuning's curves so far: outer_valid losses [seeds, E]."""
+
+
+class Tuned(NamedTuple):
+    """point: the best one; size: of the grid; edges: settings whose best value is the grid's least or greatest."""
+
+    point: Point
+    size: int
+    edges: list[str]
 
 
 class Entrant(NamedTuple):
@@ -92,7 +100,7 @@ def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
 
 def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Entry, Record, str]:
     """Tunes the entrant on one task and runs it with the final seeds."""
-    point, edges = _tune(entrant, loader, task, seen)
+    point, size, edges = _tune(entrant, loader, task, seen)
     config = replace(entrant.config, **point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
@@ -109,32 +117,40 @@ def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> t
         down,
         build.round_sizes(config).examples,
     )
-    size = int(np.prod([len(values) for values in entrant.sweep.values()])) if entrant.sweep else 1
     note = f"{entrant.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
     return entry, Record(entrant.label, task, seeds, curves, up, down), note
 
 
-def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Point, list[str]]:
-    """The point of the entrant's grid with the lowest outer_valid loss over the tuning seeds: see `tune_by`."""
-    points = grid(entrant.sweep)
-    if len(points) == 1:
-        return points[0], []
+def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> Tuned:
+    """The point with the lowest outer_valid loss over the tuning seeds: see `tune_by`.
+
+    The grid grows beyond the edges that the best point lies on, up to `widen` times.
+    """
     score = {"last": last_values, "mean": mean_values}[entrant.config.tune_by]
-    scores = [score(curves).mean() for curves in _tuning_curves(entrant, points, loader, task, seen)]
-    best = points[winner(scores)]
-    return best, on_edge(best, entrant.sweep)
+    sweep, grown = entrant.sweep, 0
+    while len(points := grid(sweep)) > 1:
+        scores = [score(curves).mean() for curves in _tuning_curves(entrant, points, loader, task, seen)]
+        best = points[winner(scores)]
+        wider = widened(best, sweep)
+        if grown == entrant.config.widen or wider == sweep:
+            return Tuned(best, len(points), on_edge(best, sweep))
+        sweep, grown = wider, grown + 1
+    return Tuned(points[0], 1, [])
 
 
 def _tuning_curves(
     entrant: Entrant, points: list[Point], loader: build.Loader, task: str, seen: Seen
 ) -> list[np.ndarray]:
-    """The outer_valid loss of each point [seeds, E]; entrants that differ in `tune_by` alone share them."""
-    key = json.dumps([config_text(replace(entrant.config, tune_by="last")), points, task], default=str)
-    if key not in seen:
-        seen[key] = _run_tuning(entrant, points, loader, task)
-    return seen[key]
+    """The outer_valid loss of each point [seeds, E]; entrants that differ in how they tune alone share them."""
+    rule = config_text(replace(entrant.config, tune_by="last", widen=0))
+    keys = [json.dumps([rule, point, task], default=str) for point in points]
+    missing = [point for key, point in zip(keys, points, strict=True) if key not in seen]
+    if missing:
+        curves = _run_tuning(entrant, missing, loader, task)
+        seen |= dict(zip((key for key in keys if key not in seen), curves, strict=True))
+    return [seen[key] for key in keys]
 
 
 def _run_tuning(entrant: Entrant, points: list[Point], loader: build.Loader, task: str) -> list[np.ndarray]:
