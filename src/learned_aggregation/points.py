@@ -86,7 +86,7 @@ def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:
 def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, list]:
     """The grid with one more value beyond each edge that `point` lies on; numbers that are no floats stay.
 
-    Rates go on by the ratio of the last two values. Fractions go down to 0, and up so that the distance to 1
+    Rates go on by the ratio of the last two values (by 2 where one is 0). Fractions go down to 0, and up so that the distance to 1
     shrinks by the ratio of the last two distances.
     """
     return {
@@ -100,8 +100,10 @@ def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, 
 def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
     upper = edge == max(values)
     inner = sorted(set(values))[-2 if upper else 1]
-    if name not in FRACTIONS:
-        new = edge * edge / inner
+    if name in FRACTIONS and not upper:
+        return 0.0
+    if name in FRACTIONS:
+        new = 1.0 - (1.0 - edge) ** 2 / (1.0 - inner)
     else:
-        new = 1.0 - (1.0 - edge) ** 2 / (1.0 - inner) if upper else 0.0
+        new = edge * edge / inner if inner else 2.0 * edge
     return float(f"{new:.3g}")
