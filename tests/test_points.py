@@ -93,6 +93,7 @@ def test_a_grid_grows_beyond_the_edges_of_its_best_point():
         "beta": [0.0, 0.5, 0.8],
         "seed": [1, 2],
     }
+    assert widened({"rate": 2.0}, {"rate": [1.0, 2.0]}) == {"rate": [1.0, 2.0, 4.0]}
     assert widened({"rate": 0.1}, {"rate": [0.0, 0.1]}) == {"rate": [0.0, 0.1, 0.2]}
     assert widened({"rate": 1.0, "beta": 0.0}, {"rate": [0.5, 1.0, 2.0], "beta": [0.0, 0.5]}) == {
         "rate": [0.5, 1.0, 2.0],

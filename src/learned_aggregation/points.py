@@ -86,8 +86,8 @@ def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:
 def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, list]:
     """The grid with one more value beyond each edge that `point` lies on; numbers that are no floats stay.
 
-    Rates go on by the ratio of the last two values (by 2 where one is 0). Fractions go down to 0, and up so that the distance to 1
-    shrinks by the ratio of the last two distances.
+    Rates go on by the ratio of the last two values (by 2 where one is 0). Fractions go down to 0, and up so that the
+    distance to 1 shrinks by the ratio of the last two distances.
     """
     return {
         name: sorted([*values, _beyond(name, point[name], values)])
@@ -100,10 +100,10 @@ def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, 
 def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
     upper = edge == max(values)
     inner = sorted(set(values))[-2 if upper else 1]
-    if name in FRACTIONS and not upper:
-        return 0.0
     if name in FRACTIONS:
-        new = 1.0 - (1.0 - edge) ** 2 / (1.0 - inner)
-    else:
-        new = edge * edge / inner if inner else 2.0 * edge
-    return float(f"{new:.3g}")
+        return _short(1.0 - (1.0 - edge) ** 2 / (1.0 - inner) if upper else 0.0)
+    return _short(edge * edge / inner if inner else 2.0 * edge)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
