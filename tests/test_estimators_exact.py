@@ -187,6 +187,8 @@ def test_an_outer_step_of_a_learned_aggregator(name, tmp_path):
         lambda a, b: float(np.max(np.abs(a - b))), before, jax.tree.map(np.asarray, after.theta)
     )
     assert max(jax.tree.leaves(moved)) > 0.0
+    arms = 1 if name == "truncated_backprop" else 2
+    assert training.rounds_per_step == arms * sizes["num_tasks"] * sizes["truncation_length"]
 
 
 @pytest.mark.parametrize(("slope", "counts"), [(3.0, True), (1e30, False), (float("inf"), False)])

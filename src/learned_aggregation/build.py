@@ -237,7 +237,7 @@ def theta_settings(config: Config) -> dict[str, Any]:
 
 
 class MetaTraining(NamedTuple):
-    """All that the meta-training loop needs. datas: of each problem's splits; rounds_per_step: both arms counted."""
+    """All that the meta-training loop needs. datas: of each problem's splits; rounds_per_step: a window of every arm."""
 
     outer_step: OuterStep
     state: MetaState
@@ -287,11 +287,14 @@ def meta_training(config: Config) -> MetaTraining:
         config.problem_clip,
         config.problem_reject,
     )
-    rounds = 2 * config.num_tasks * sum(own.truncation_length for own, _ in problems.values())
+    estimators = estimators_at(0)
+    rounds = sum(
+        estimators[label].arms * own.truncation_length for label, own in config.inner_problems.items()
+    )
     validation = _validation(config, loader, mesh)
     if validation is not None:
         state = place(state._replace(validation=before_first()), mesh)
-    return MetaTraining(outer_step, state, datas, rounds, validation)
+    return MetaTraining(outer_step, state, datas, config.num_tasks * rounds, validation)
 
 
 def fastest_chunk(problems: Mapping[str, tuple[Config, TaskData]]) -> int | None:

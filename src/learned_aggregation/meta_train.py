@@ -53,7 +53,7 @@ def meta_train(
 
     Args:
       datas: for each task, its splits; of those that are streams each outer step gets the next window.
-      rounds_per_step: federated rounds in an outer step, both arms counted, for the rate.
+      rounds_per_step: federated rounds in an outer step, a window of every arm counted, for the rate.
       mesh: the devices that the state lies on.
       log_every: outer steps between rows of metrics; the others never leave the device.
       validation: None for none.

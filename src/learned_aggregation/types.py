@@ -122,10 +122,12 @@ class GradientEstimator(NamedTuple):
 
     init: (theta, data, key) -> estimator state.
     estimate: (theta, state, data, key) -> (gradient shaped like theta, state, metrics).
+    arms: unrolls of the inner problem side by side in an estimate: 2 for an antithetic pair.
     """
 
     init: Callable[[Theta, Any, Key], Any]
     estimate: Callable[[Theta, Any, Any, Key], tuple[Theta, Any, Metrics]]
+    arms: int = 2
 
 
 class MetaState(NamedTuple):

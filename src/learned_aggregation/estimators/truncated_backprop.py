@@ -67,4 +67,4 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
         metrics: Metrics = {"meta_loss": loss}
         return gradient, state, metrics
 
-    return GradientEstimator(init, estimate)
+    return GradientEstimator(init, estimate, arms=1)
