@@ -115,8 +115,8 @@ CASES = [
         "--tasks_per_chunk: .*divisor of num_tasks, 2, got 3",
     ),
     Case(
-        "devices that do not divide T",
-        ["--name=other", "--num_devices=2", "--num_tasks=3"],
+        "devices that divide neither T nor K",
+        ["--name=other", "--num_devices=2", "--num_tasks=3", "--num_grads=3"],
         "num_devices: expected a divisor of 3, .* got 2",
         own_process=True,
     ),

@@ -1,5 +1,6 @@
 """One run over several devices and processes gives what one device gives."""
 
+import csv
 import os
 import signal
 import socket
@@ -41,6 +42,11 @@ def assert_same_theta(cwd, name, other, step):
         np.testing.assert_allclose(found[leaf], value, rtol=1e-4, atol=1e-6)
 
 
+def gradient_norms(cwd, name):
+    with open(cwd / f"runs/{name}/metrics.csv") as file:
+        return [float(row["grad_norm"]) for row in csv.DictReader(file)]
+
+
 def free_address():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,12 +71,30 @@ def test_devices_and_processes_do_not_change_the_result(tmp_path):
         assert process.wait(timeout=300) == 0, process.stderr.read()
     for name in ("d2", "d8", "pair"):
         assert_same_theta(tmp_path, name, "d1", 3)
+    np.testing.assert_allclose(gradient_norms(tmp_path, "d8"), gradient_norms(tmp_path, "d1"), rtol=1e-3)
     # A checkpoint of one device count goes on at another.
     run = launch(tmp_path, "--num_outer_steps 5 --name pair --from_checkpoint --num_devices 1")
     assert run.wait(timeout=300) == 0, run.stderr.read()
     run = launch(tmp_path, "--num_outer_steps 5 --name d1 --from_checkpoint --num_devices 4")
     assert run.wait(timeout=300) == 0, run.stderr.read()
     assert_same_theta(tmp_path, "pair", "d1", 5)
+
+
+@pytest.mark.parametrize("estimator", ["pes", "truncated_backprop"])
+def test_the_clients_of_few_problems_are_divided_over_the_devices(estimator, tmp_path):
+    """Two problems of four clients on 2 x 4 devices; the norms, as Adam hides a gradient's size."""
+    steps = f"--num_outer_steps 3 --num_tasks 2 --num_grads 4 --estimator {estimator} --log_every 1"
+    for devices in (1, 8):
+        run = launch(tmp_path, f"{steps} --name d{devices} --num_devices {devices}")
+        assert run.wait(timeout=300) == 0, run.stderr.read()
+    pair = two_processes(tmp_path, f"{steps} --name pair --num_devices 4")
+    for process in pair:
+        assert process.wait(timeout=300) == 0, process.stderr.read()
+    expected = gradient_norms(tmp_path, "d1")
+    assert len(expected) == 3
+    for name in ("d8", "pair"):
+        assert_same_theta(tmp_path, name, "d1", 3)
+        np.testing.assert_allclose(gradient_norms(tmp_path, name), expected, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The composition root: a Config to objects. The only reader of the registries; a config stops here."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -237,7 +238,7 @@ def theta_settings(config: Config) -> dict[str, Any]:
 
 
 class MetaTraining(NamedTuple):
-    """All that the meta-training loop needs. datas: of each problem's splits; rounds_per_step: a window of every arm."""
+    """All that the meta-training loop needs. datas: of each problem's splits; rounds_per_step: windows of all arms."""
 
     outer_step: OuterStep
     state: MetaState
@@ -246,11 +247,24 @@ class MetaTraining(NamedTuple):
     validation: Validation | None = None
 
 
+def meta_mesh(config: Config) -> Mesh:
+    """The devices of meta-training: num_tasks divided over them, then every problem's clients.
+
+    Raises:
+      UserError: a number of devices that divides neither.
+    """
+    problems = [
+        *config.inner_problems.values(),
+        *(config.valid_problems.values() if config.meta_valid_every else ()),
+    ]
+    return job_mesh(config.num_tasks, config.num_devices, math.gcd(*(own.num_grads for own in problems)))
+
+
 def meta_training(config: Config) -> MetaTraining:
     """The outer step and the state before its first call.
 
     Raises:
-      UserError: a classical rule (nothing to meta-train), a device count that does not divide num_tasks, a mixture
+      UserError: a classical rule (nothing to meta-train), a device count that does not divide the work, a mixture
         over K for a rule with a fixed one.
     """
     rates = rates_of(config)
@@ -263,7 +277,7 @@ def meta_training(config: Config) -> MetaTraining:
             "Use fedlagg-adafac, or --run_type benchmark."
         )
     _check_cohorts(config)
-    mesh = job_mesh(config.num_tasks, config.num_devices)
+    mesh = meta_mesh(config)
     schedule = Schedule(**config.schedule)
     loader = Loader()
     loaded = _load_problems(config.inner_problems, loader)

@@ -1,4 +1,4 @@
-"""ONE federated round: cohort -> vmap(local training) -> aggregate. Everything uses this."""
+"""ONE federated round: cohort -> local training of each client -> aggregate. Everything uses this."""
 
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.averaging import weighted_mean
 from learned_aggregation.local_training import LocalTraining
+from learned_aggregation.parallel import map_clients
 from learned_aggregation.types import (
     Aggregator,
     AggState,
@@ -58,9 +59,10 @@ def train_cohort(
       (the cohort's update, its client state).
     """
     keys = jax.random.split(key, weight.shape[0])
-    run = jax.vmap(local.run, in_axes=(None, None, 0, 0, 0))
-    delta, model_state, client_state, loss = run(
-        server.params, server.model_state, server.client_state, keys, batches
+    delta, model_state, client_state, loss = map_clients(
+        lambda model, own: local.run(*model, *own),
+        (server.params, server.model_state),
+        (server.client_state, keys, batches),
     )
     delta = _unless_dropped(weight, delta, jax.tree.map(jnp.zeros_like, server.params))
     model_state = _unless_dropped(weight, model_state, server.model_state)

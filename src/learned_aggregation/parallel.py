@@ -1,4 +1,4 @@
-"""Devices, and the map over independent jobs (inner problems, seeds, sweep points) that uses them."""
+"""Devices, and the maps over independent jobs (inner problems, seeds, sweep points) and clients that use them."""
 
 import contextlib
 import math
@@ -16,6 +16,8 @@ from learned_aggregation.errors import UserError
 
 JOBS = "jobs"
 """The mesh axis that independent jobs are divided over."""
+CLIENTS = "clients"
+"""The mesh axis that the clients of each job are divided over: of size 1 unless there are more devices than jobs."""
 
 
 def use_devices(num_devices: int | None) -> None:
@@ -41,30 +43,39 @@ def compiler_options() -> dict[str, int]:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
-def job_mesh(num_jobs: int, num_devices: int | None = None) -> Mesh:
-    """A mesh over `num_devices` devices, or over as many as there are and as divide `num_jobs`.
+def job_mesh(num_jobs: int, num_devices: int | None = None, num_clients: int = 1) -> Mesh:
+    """A mesh over `num_devices` devices, or over as many as there are and as divide the work.
+
+    The jobs are divided over the greatest number of devices that divides both; what is left of the devices divides
+    the clients of each job.
 
     Raises:
-      UserError: fewer devices than asked for, or a number that does not divide the jobs.
+      UserError: fewer devices than asked for, or a number that divides neither the jobs nor the clients.
     """
     available, processes = len(jax.devices()), jax.process_count()
+
+    def fits(devices: int) -> bool:
+        return num_clients % (devices // math.gcd(num_jobs, devices)) == 0 and devices % processes == 0
+
     if num_devices is None:
-        fits = [n for n in range(processes, available + 1, processes) if num_jobs % n == 0]
-        num_devices = max(fits, default=processes)
+        num_devices = max(filter(fits, range(processes, available + 1)), default=processes)
     elif num_devices > available:
         raise UserError(
             f"num_devices: expected at most {available}, the devices there are, got {num_devices}. "
             "Lower it, or leave it out to use all."
         )
-    if num_jobs % num_devices or num_devices % processes:
+    if not fits(num_devices):
         raise UserError(
-            f"num_devices: expected a divisor of {num_jobs}, the number of parallel problems, and a multiple of "
-            f"{processes}, the number of processes, got {num_devices}. Change num_devices or num_tasks."
+            f"num_devices: expected a divisor of {num_jobs}, the number of parallel problems, or of that times "
+            f"{num_clients}, the number of clients, and a multiple of {processes}, the number of processes, got "
+            f"{num_devices}. Change num_devices, num_tasks or num_grads."
         )
     each = num_devices // processes
     of_process = [[d for d in jax.devices() if d.process_index == p][:each] for p in range(processes)]
     devices = [device for own in of_process for device in own]
-    return jax.make_mesh((num_devices,), (JOBS,), (AxisType.Auto,), devices=devices)
+    jobs = math.gcd(num_jobs, num_devices)
+    axes = (jobs, num_devices // jobs), (JOBS, CLIENTS), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(*axes, devices=devices)
 
 
 def jobs_at_once(asked: int | None) -> int | None:
@@ -128,3 +139,61 @@ def map_jobs(job: Callable[..., Any], mesh: Mesh, chunk: int | None = None) -> C
         out_specs=P(JOBS),
         check_vma=False,
     )
+
+
+def map_clients(run: Callable[..., Any], shared: Any, per_client: Any) -> Any:
+    """`run(shared, one client's)` over the leading axis of `per_client`; inside `map_jobs` over its devices too.
+
+    Each device of the job computes its share of the clients, and all of them get all results. Differentiable, by
+    devices that all differentiate the same function of what they all have: what went out to the clients collects
+    the gradients of all devices, and of what came back each passes on its own share.
+
+    Args:
+      run: (shared, per_client without its leading axis) -> pytree of arrays.
+      per_client: leaves [K, ...], K divisible by the devices of a job.
+    Returns:
+      `run`'s results, leaves [K, ...].
+    """
+    over_clients = jax.vmap(run, in_axes=(None, 0))
+    if _devices_of_job() == 1:
+        return over_clients(shared, per_client)
+    shared, per_client = _to_clients((shared, per_client))
+    return _from_clients(over_clients(shared, jax.tree.map(_own_share, per_client)))
+
+
+def _devices_of_job() -> int:
+    try:
+        return jax.lax.axis_size(CLIENTS)
+    except NameError:  # not inside map_jobs
+        return 1
+
+
+def _own_share(leaf: jax.Array) -> jax.Array:
+    size = leaf.shape[0] // _devices_of_job()
+    return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(CLIENTS) * size, size)
+
+
+def _differentiable(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _to_clients(tree: Any) -> Any:
+    """The same values; their gradient is the sum over the devices of a job."""
+
+    @jax.custom_vjp
+    def spread(leaf):
+        return leaf
+
+    spread.defvjp(lambda leaf: (leaf, None), lambda _, g: (jax.lax.psum(g, CLIENTS),))
+    return jax.tree.map(lambda leaf: spread(leaf) if _differentiable(leaf) else leaf, tree)
+
+
+def _from_clients(tree: Any) -> Any:
+    """Each device's share [K / devices, ...] -> all [K, ...]; of the gradient each device takes its share."""
+
+    def gather(leaf):
+        return jax.lax.all_gather(leaf, CLIENTS, tiled=True)
+
+    collect = jax.custom_vjp(gather)
+    collect.defvjp(lambda leaf: (gather(leaf), None), lambda _, g: (_own_share(g),))
+    return jax.tree.map(lambda leaf: (collect if _differentiable(leaf) else gather)(leaf), tree)

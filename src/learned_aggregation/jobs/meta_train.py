@@ -12,7 +12,6 @@ from learned_aggregation.distributed import is_main, runtime_error
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_step import abstract, place
 from learned_aggregation.meta_train import Saving, meta_train
-from learned_aggregation.parallel import job_mesh
 from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.run_directory import RunDirectory, make_writable
@@ -36,7 +35,7 @@ def run(config: Config, command: str) -> int:
     training = build.meta_training(config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
-    mesh = job_mesh(config.num_tasks, config.num_devices)
+    mesh = build.meta_mesh(config)
     if resume:
         state = place(checkpointer.restore(abstract(state), settings=settings), mesh)
     start = int(state.step)
