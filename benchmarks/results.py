@@ -143,9 +143,10 @@ Written by `make results` (all runs) from `config/results/`; do not edit. Test l
 loss over the rounds, "by last" for the lowest last one, over the grids in `config/_base_/results.py` (10 local rates;
 SlowMo and Nesterov: 5 local rates, slow steps up to 3 mean deltas, 4 momenta; on glyphs with a conv net and on text
 fewer), which grow beyond an edge that the best point lies on, up to five times. SlowMo and Nesterov are written as
-server momentum in units of the mean delta, over which it is the same rule. "network off" is the learned aggregator's
-base alone, heavy-ball momentum .6. ± is one standard error over seeds; differences are paired over seeds and given in
-their standard errors, below zero where the learned one is better: from -2 on a win, from 2 on a loss, else a tie."""
+server momentum in units of the mean delta, over which it is the same rule. lagg-set with its network off is FedAvg;
+that of lagg-set-digits is heavy-ball momentum .6, a row of its own. ± is one standard error over seeds; differences are
+paired over seeds and given in their standard errors, below zero where the learned one is better: from -2 on a win, from
+2 on a loss, else a tie."""
 
 
 def _inside_note() -> str:

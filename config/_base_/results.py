@@ -2,7 +2,7 @@
 #
 # Momentum's slow steps are in units of the mean delta: fedavgm's v <- beta v + g, params + rate * v is SlowMo's rule
 # (Wang et al., arXiv:1910.00643) with slowmo_learning_rate = rate * gamma, so that rate 3 is a slow step of 3 mean
-# deltas. "network off" is the learned aggregator's base alone. A grid grows beyond edges that its best point lies on.
+# deltas. lagg-set with its network off is FedAvg. A grid grows beyond edges that its best point lies on.
 run_type = "compare"
 num_grads = 8
 num_local_steps = 4
@@ -23,14 +23,6 @@ entrants = [
     dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
     dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
-    dict(
-        label="network off",
-        optimizer="fedavgm",
-        learning_rate=1.0,
-        beta=0.6,
-        tune_by="mean",
-        sweep=dict(local_learning_rate=_rates),
-    ),
     dict(label="lagg-set", tune_by="mean", **_set),
     dict(label="lagg-set (by last)", tune_by="last", **_set),
 ]

@@ -14,6 +14,16 @@ _set = dict(
 entrants = _base_.entrants + [
     dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_momentum),
     dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_momentum),
+    dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
+    dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
+    dict(
+        label="lagg-set-digits, network off",
+        optimizer="fedavgm",
+        learning_rate=1.0,
+        beta=0.6,
+        tune_by="mean",
+        sweep=_set["sweep"],
+    ),
     dict(label="lagg-set-digits", tune_by="mean", test_checkpoint="lagg-set-digits", **_set),
     dict(label="lagg-set-digits (by last)", tune_by="last", test_checkpoint="lagg-set-digits", **_set),
     dict(label="lagg-set-digits, seed 1", tune_by="mean", test_checkpoint="lagg-set-digits-seed1", **_set),

@@ -10,6 +10,5 @@ entrants = [
     dict(label="FedAvg", optimizer="fedavg"),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_slow),
     dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_slow),
-    dict(label="network off", optimizer="fedavgm", learning_rate=1.0, beta=0.6),
     dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set"),
 ]

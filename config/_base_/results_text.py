@@ -17,14 +17,6 @@ entrants = [
     dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
     dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
-    dict(
-        label="network off",
-        optimizer="fedavgm",
-        learning_rate=1.0,
-        beta=0.6,
-        tune_by="mean",
-        sweep=dict(local_learning_rate=_rates),
-    ),
     dict(label="lagg-set", tune_by="mean", **_set),
     dict(label="lagg-set (by last)", tune_by="last", **_set),
 ]

@@ -7,6 +7,7 @@
 # Expect:  the IID problems' meta-losses fall to about 0.1; about 5 minutes on two quiet cores.
 _base_ = "lagg_set.py"
 name = "lagg_set_digits"
+base = "momentum"
 task = "mlp32_digits_8"
 truncation_length = 50
 truncation_schedule_min_length = 100
