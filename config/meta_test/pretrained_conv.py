@@ -15,9 +15,14 @@ eval_every = 2
 num_runs = 10
 entrants = [
     dict(label="FedAvg", optimizer="fedavg", local_learning_rate=1.4),
-    dict(label="SlowMo", optimizer="fedavgm", local_learning_rate=0.5, learning_rate=2.0, beta=0.6),
+    dict(label="SlowMo", optimizer="fedavgm", local_learning_rate=0.25, learning_rate=3.0, beta=0.8),
     dict(
-        label="Nesterov", optimizer="diloco", local_optimizer="sgd", local_learning_rate=0.5, learning_rate=1.0, beta=0.95
+        label="Nesterov",
+        optimizer="diloco",
+        local_optimizer="sgd",
+        local_learning_rate=0.5,
+        learning_rate=1.0,
+        beta=0.987,
     ),
-    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set", local_learning_rate=1.4),
+    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set", local_learning_rate=2.0),
 ]
