@@ -17,7 +17,7 @@ entrants = _base_.entrants + [
     dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
     dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
     dict(
-        label="lagg-set-digits, network off",
+        label="network off (lagg-set-digits)",
         optimizer="fedavgm",
         learning_rate=1.0,
         beta=0.6,
