@@ -5,8 +5,8 @@
 #          that exploded left out, with clients' rates drawn from a range. On a base of heavy-ball momentum .6 it did
 #          worse at high local rates without IID data, at 16 and more local steps and at the end of runs.
 # Run:     python src/main.py --config config/meta_train/lagg_set.py
-# Expect:  the mean meta-loss falls by a quarter; about 15 minutes on two quiet cores, some minutes of them
-#          compilation. checkpoints/pretrained/lagg-set is a result of it.
+# Expect:  the mean meta-loss falls by a quarter; 26 minutes on one core of two (the other at work), some minutes of
+#          them compilation. checkpoints/pretrained/lagg-set is a result of it.
 run_type = "meta-train"
 name = "lagg_set"
 optimizer = "fedlagg-set"
