@@ -29,11 +29,12 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     from learned_aggregation.config import load_config
     from learned_aggregation.meta_test import Budget, Program
     from learned_aggregation.parallel import job_mesh
+    from learned_aggregation.pretrained import card_settings
 
     _, family, entrant = name.split("/")
     config = load_config(["--config", str(CONFIGS / f"families_{family}.py")])
     own = {key: value for key, value in config.entrants[ENTRANTS.index(entrant)].items() if key != "label"}
-    config = replace(config, run_type="benchmark", entrants=[], **own)
+    config = replace(config, run_type="benchmark", entrants=[], **(card_settings(own) | own))
     loaded = build.load_task(config, config.tasks[0])
     contest, shared = build.contest(config, loaded, build.learned_theta(config), ("test",))
     rounds = config.num_inner_steps
