@@ -197,11 +197,11 @@ def _cell_table(cell: Cell) -> str:
 
 
 def _outside_note() -> str:
-    return """No cell's combination of task, K, H and partition was meta-trained on, but the digits cells lie near some
-that were: digits with K = 8 and, at H = 2, K = 32; Dirichlet 0.1 with 4 and 8 of 64 clients at rates up to 1. The
-problems with K = 32 and with 4 clients joined the mixture after an earlier lagg-set had lost on cells of this table (the
-largest rate, last losses at K = 16 and 32), so that for these the table is not a first look. The base was then chosen on
-`outer_valid`."""
+    return """No cell's combination of task, K, H and partition was meta-trained on, but the digits cells lie near
+some that were: digits with K = 8 and, at H = 2, K = 32; Dirichlet 0.1 with 4 and 8 of 64 clients at
+rates up to 1. The problems with K = 32 and with 4 clients joined the mixture after an earlier lagg-set
+had lost on cells of this table (the largest rate, last losses at K = 16 and 32), so that for these the
+table is not a first look. The base was then chosen on `outer_valid`."""
 
 
 def _outside_table(cells: Sequence[Cell]) -> str:
