@@ -27,6 +27,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.estimators import ESTIMATORS
 from learned_aggregation.evaluation import chunked
 from learned_aggregation.inner_problem import SAME_DATA, RoundSizes, inner_problem
+from learned_aggregation.kernels.mlp_sgd import sgd_training
 from learned_aggregation.local_training import LocalTraining, local_training
 from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
 from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step, place
@@ -194,6 +195,8 @@ def make_local_training(
         name, rate, keep_state = "sgd", 1.0, False
     else:
         name, rate, keep_state = config.local_optimizer, rates["local_learning_rate"], config.keep_local_state
+    if name == "sgd" and factors is None:
+        return sgd_training(task, rate, config.remat)
     optimizer = LOCAL_OPTIMIZERS[name](rate)
     if factors is not None:
         optimizer = mup_local(optimizer, factors.adam if name in ADAPTIVE else factors.sgd)

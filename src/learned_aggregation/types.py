@@ -60,6 +60,20 @@ class FederatedData(NamedTuple):
     sizes: Int[Array, "C"]
 
 
+class Perceptron(NamedTuple):
+    """That a loss is the mean softmax cross-entropy of an MLP with ReLU on images, as a kernel must know it.
+
+    loss: the task's loss that is meant: a task that got another one since is not described.
+    layers: the names of the layers in params, in order; each is {"kernel": [in, out], "bias": [out]}.
+    scale, shift: integer images become inputs as `image * scale - shift`, numbers or one a channel.
+    """
+
+    loss: Callable
+    layers: tuple[str, ...]
+    scale: np.ndarray
+    shift: np.ndarray
+
+
 class Task(NamedTuple):
     """An inner problem's model and loss, independent of the data behind it.
 
@@ -68,6 +82,7 @@ class Task(NamedTuple):
     evaluate: (params, model_state, batch) -> per-example metrics, leaves [B]; test mode.
     num_classes: C; a uniform guess has loss ln C.
     normalise: bounds the meta-loss, so that one diverging problem cannot drown the others; None: by num_classes.
+    perceptron: what a kernel needs that trains clients in the place of `loss`; None for most tasks.
     """
 
     name: str
@@ -76,6 +91,7 @@ class Task(NamedTuple):
     evaluate: Callable[[Params, ModelState, Batch], Metrics]
     num_classes: int
     normalise: Callable[[Float[Array, ""]], Float[Array, ""]] | None = None
+    perceptron: Perceptron | None = None
 
 
 class ClientUpdate(NamedTuple):

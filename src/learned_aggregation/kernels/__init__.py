@@ -1,7 +1,7 @@
-"""The optional CPU kernel of the learned aggregators, called through jax.ffi.
+"""The optional CPU kernels, called through jax.ffi: learned aggregators' updates and an MLP's local training.
 
-`python -m learned_aggregation.kernels` (which `make venv` runs) compiles it into the user's cache directory; without
-it, and anywhere but on a CPU, the same mathematics runs as XLA's own program: see `learned.fast`.
+`python -m learned_aggregation.kernels` (which `make venv` runs) compiles them into the user's cache directory; without
+them, and anywhere but on a CPU, the same mathematics runs as XLA's own program: see `learned.fast`, `local_training`.
 """
 
 import ctypes
@@ -13,11 +13,12 @@ import jax
 from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
+MLP_TARGET = "learned_aggregation_mlp_sgd"
 
 
 @functools.cache
 def available() -> bool:
-    """Whether the kernel is there for this machine's CPU; registers it at the first call."""
+    """Whether the kernels are there for this machine's CPU; registers them at the first call."""
     path = library_path()
     if jax.default_backend() != "cpu" or path is None or not path.is_file():
         return False
@@ -29,5 +30,6 @@ def _register(path: Path) -> bool:
         library = ctypes.CDLL(str(path))
     except OSError:  # damaged, or of another system: the other way is always open
         return False
-    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(library.AdafacStep), platform="cpu")
+    for target, function in ((TARGET, library.AdafacStep), (MLP_TARGET, library.MlpSgd)):
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
     return True

@@ -4,49 +4,24 @@
 // network. A tile's features and hidden units stay in the L1 cache and its sums in registers, where XLA's CPU backend
 // writes each layer to memory and reads it back. Leading batch dimensions (inner problems, antithetic arms) are a loop.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
+using namespace learned_aggregation;
 
 namespace {
 
-constexpr int kLanes = 16;
-constexpr int kVectors = 4;
+constexpr int kVectors = kManyRegisters ? 4 : 2;
 constexpr int kTile = kLanes * kVectors;  // parameters of a tile
-constexpr int kUnits = 4;                 // hidden units of a register block: 4 x 4 vectors of sums
+constexpr int kUnits = 4;                 // hidden units of a register block: 4 x kVectors vectors of sums
 constexpr int kDecays = 3;
-
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
-inline Vector load(const float* x) { return *reinterpret_cast<const Vector*>(x); }
-inline void store(float* x, Vector v) { *reinterpret_cast<Vector*>(x) = v; }
-inline Vector relu(Vector v) {
-  // A NaN stays one, as in jax.nn.relu.
-  return (Vector)(((Ints)v) & ~((Ints)(v <= 0.0f)));
-}
-
-// exp(x) to one unit or so in the last place: 2^n * p(r), r in [-ln 2 / 2, ln 2 / 2]. NaN stays NaN.
-inline Vector exponential(Vector x) {
-  const Vector bounded = x > 88.7f ? Vector{} + 88.7f : x < -87.3f ? Vector{} - 87.3f : x;
-  const Vector shift = Vector{} + 12582912.0f;  // 1.5 * 2^23: adding and taking it away rounds to whole numbers
-  const Vector n = (bounded * 1.44269504f + shift) - shift;
-  const Vector r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vector p = Vector{} + 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const Vector power = (Vector)((__builtin_convertvector(n, Ints) + 127) << 23);
-  return x != x ? x : p * power;
-}
 
 // The view [A, p, B, q] of a tensor around its factored dimensions p and q; all 1 but q for rank < 2.
 struct View {
@@ -133,11 +108,12 @@ void fill_rows(const Tensor& t, int64_t offset, int count, const Run* runs, int 
       }
       std::memcpy(second, first, sizeof first);
     } else {
+      float* by_rms = by_momentum + (kDecays + d) * kTile;
       for (int i = 0; i < kTile; ++i) {
         const float v = diag[d * kTile + i];
         first[i] = 1.0f / std::sqrt(std::fmax(v + 1e-9f, 1e-9f));
         second[i] = 1.0f / std::sqrt(v + 1e-6f);
-        by_momentum[(kDecays + d) * kTile + i] = 1.0f / std::sqrt(v + 1e-8f);
+        by_rms[i] = 1.0f / std::sqrt(v + 1e-8f);
       }
     }
     for (int i = 0; i < kTile; ++i) {
@@ -171,9 +147,7 @@ inline void multiply(const float* w, int64_t hidden, int64_t inputs, const float
     Vector in[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       in[v] = load(x + f * kTile + v * kLanes);
-#ifdef __AVX512F__
-      asm("" : "+v"(in[v]));  // keeps it in a register: GCC would load it again for each of the units
-#endif
+      keep(in[v]);
     }
     for (int u = 0; u < kUnits; ++u)
       for (int v = 0; v < kVectors; ++v) sums[u][v] += weights[u] * in[v];
@@ -236,24 +210,19 @@ void apply(const Tensor& t, const Network& net, const float* x, const Run* runs,
     for (int v = 0; v < kVectors; ++v) store(out + o * kTile + v * kLanes, answers[o][v]);
 }
 
-// Floats on a cache line of their own: a vector across two lines costs twice.
-class Buffer {
- public:
-  explicit Buffer(int64_t size) : lines_((size + kLanes - 1) / kLanes) {}
-  float* data() { return lines_[0].values; }
-
- private:
-  struct alignas(64) Line {
-    float values[kLanes];
-  };
-  std::vector<Line> lines_;
+// Memory for a tensor's step, used again for the next problem's.
+struct Scratch {
+  explicit Scratch(const Tensor& t)
+      : x(t.rows() * kTile), units(t.hidden * kTile), weights(t.rows() * t.hidden), out(2 * kTile), sums(t.rows()) {}
+  Buffer x, units, weights, out;
+  std::vector<double> sums;
 };
 
 // step [n] = -scale * direction * exp(exponent * magnitude).
-void tensor_step(const Tensor& t, const Network& given, float scale, float exponent, float* step) {
+void tensor_step(const Tensor& t, const Network& given, float scale, float exponent, Scratch& scratch, float* step) {
   const int64_t rows = t.rows(), hidden = t.hidden;
-  Buffer x(rows * kTile), units(hidden * kTile), weights(rows * hidden), out(2 * kTile);
-  std::vector<double> sums(rows, 0.0);
+  auto& [x, units, weights, out, sums] = scratch;
+  std::fill(sums.begin(), sums.end(), 0.0);
   Run runs[kTile];
   for (int64_t offset = 0; offset < t.n; offset += kTile) {
     const int count = static_cast<int>(std::min<int64_t>(kTile, t.n - offset));
@@ -306,13 +275,14 @@ ffi::Error Step(F32 deltas, F32 param, F32 mean, F32 momentum, F32 rms, F32 diag
   if (w0.dimensions()[batch_rank] != t.rows() || a * p * b * q != t.n)
     return ffi::Error::InvalidArgument("shapes do not fit");
   auto at = [&](const F32& x, int64_t i) { return x.typed_data() + i * inner(x, batch_rank); };
+  Scratch scratch(t);
   for (int64_t i = 0; i < batch; ++i) {
     t.deltas = at(deltas, i), t.param = at(param, i), t.mean = at(mean, i), t.momentum = at(momentum, i);
     t.rms = at(rms, i), t.diag = at(diag, i), t.factor_p = at(factor_p, i), t.factor_q = at(factor_q, i);
     t.along_p = at(along_p, i), t.along_q = at(along_q, i);
     const Network net = {at(w0, i), at(b0, i), at(w1, i), at(b1, i), at(w2, i), at(b2, i)};
     const float* sizes = at(output, i);
-    tensor_step(t, net, sizes[0], sizes[1], step->typed_data() + i * t.n);
+    tensor_step(t, net, sizes[0], sizes[1], scratch, step->typed_data() + i * t.n);
   }
   return ffi::Error::Success();
 }

@@ -1,4 +1,4 @@
-"""Where the compiled kernel lies, and how it is compiled. Its name carries all that it depends on."""
+"""Where the compiled kernels lie, and how they are compiled. The name carries all that they depend on."""
 
 import hashlib
 import os
@@ -12,14 +12,17 @@ from pathlib import Path
 from learned_aggregation.data.cache import cache_dir
 from learned_aggregation.errors import UserError
 
-SOURCE = Path(__file__).with_name("aggregator.cc")
+HERE = Path(__file__).parent
+SOURCES = tuple(HERE / name for name in ("aggregator.cc", "mlp_sgd.cc"))
+READ = (*SOURCES, HERE / "vectors.h")
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno")
 
 
 def library_path() -> Path | None:
-    """The kernel for this source, jaxlib, processor and interpreter; None where it cannot be told."""
+    """The kernels for these sources, jaxlib, processor and interpreter; None where it cannot be told."""
     try:
-        parts = (SOURCE.read_text(), version("jaxlib"), " ".join(FLAGS), platform.machine(), _processor())
+        sources = [path.read_text() for path in READ]
+        parts = (*sources, version("jaxlib"), " ".join(FLAGS), platform.machine(), _processor())
     except OSError:
         return None
     return cache_dir() / "kernels" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
@@ -36,7 +39,7 @@ def _processor() -> str:
 
 
 def build() -> Path:
-    """Compiles the kernel, unless it is there already.
+    """Compiles the kernels, unless they are there already.
 
     Raises:
       UserError: no compiler, or it fails.
@@ -58,7 +61,7 @@ def build() -> Path:
             "-fPIC",
             "-shared",
             f"-I{jax.ffi.include_dir()}",
-            str(SOURCE),
+            *map(str, SOURCES),
             "-o",
             str(made),
         ]
@@ -68,7 +71,7 @@ def build() -> Path:
         if result.returncode:
             reason = (result.stderr.strip().splitlines() or ["it said nothing"])[0]
             raise UserError(
-                f"kernel: expected {compiler} to compile {SOURCE.name}, got {reason!r}. Go on without the kernel, "
+                f"kernel: expected {compiler} to compile {HERE.name}/*.cc, got {reason!r}. Go on without the kernel, "
                 "or set CXX to another compiler."
             )
         made.replace(path)

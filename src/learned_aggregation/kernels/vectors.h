@@ -1,0 +1,77 @@
+// What the kernels share: vectors of floats as wide as the processor's registers, and buffers of them.
+
+#ifndef LEARNED_AGGREGATION_VECTORS_H_
+#define LEARNED_AGGREGATION_VECTORS_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace learned_aggregation {
+
+// Lanes of a register, and whether there are 32 registers and not 16.
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+constexpr bool kManyRegisters = true;
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+constexpr bool kManyRegisters = false;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4;
+constexpr bool kManyRegisters = true;
+#else
+constexpr int kLanes = 4;
+constexpr bool kManyRegisters = false;
+#endif
+
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+inline Vector load(const float* x) { return *reinterpret_cast<const Vector*>(x); }
+inline void store(float* x, Vector v) { *reinterpret_cast<Vector*>(x) = v; }
+inline Vector relu(Vector v) {
+  // A NaN stays one, as in jax.nn.relu.
+  return (Vector)(((Ints)v) & ~((Ints)(v <= 0.0f)));
+}
+
+// Keeps a vector in a register: GCC would load it again for each of its uses.
+inline void keep(Vector& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__AVX__)
+  asm("" : "+x"(v));
+#endif
+}
+
+// exp(x) to one unit or so in the last place: 2^n * p(r), r in [-ln 2 / 2, ln 2 / 2]. NaN stays NaN.
+inline Vector exponential(Vector x) {
+  const Vector bounded = x > 88.7f ? Vector{} + 88.7f : x < -87.3f ? Vector{} - 87.3f : x;
+  const Vector shift = Vector{} + 12582912.0f;  // 1.5 * 2^23: adding and taking it away rounds to whole numbers
+  const Vector n = (bounded * 1.44269504f + shift) - shift;
+  const Vector r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vector p = Vector{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const Vector power = (Vector)((__builtin_convertvector(n, Ints) + 127) << 23);
+  return x != x ? x : p * power;
+}
+
+// Floats on cache lines of their own, zeros at first: a vector across two lines costs twice.
+class Buffer {
+ public:
+  explicit Buffer(int64_t size) : lines_((size + kLanes - 1) / kLanes) {}
+  float* data() { return lines_[0].values; }
+
+ private:
+  struct alignas(64) Line {
+    float values[kLanes];
+  };
+  std::vector<Line> lines_;
+};
+
+}  // namespace learned_aggregation
+
+#endif
