@@ -65,8 +65,12 @@ def test_wins_losses_and_edges_are_told(tmp_path):
         write_cell(tmp_path, "a", "In distribution: first", entrants((2.0, 0.6, 0.3)), notes),
         write_cell(tmp_path, "b", "Out of distribution: second", entrants((2.0, 0.6, 0.45))),
         write_cell(tmp_path, "c", "Out of distribution: third", entrants((2.0, 0.9, 0.7))),
+        write_cell(tmp_path, "d", "Never looked at: fourth", entrants((2.0, 0.6, 0.3))),
     ]
-    page = results.page(cells)
+    page, _, fresh = results.page(cells).partition("## Problems never looked at before")
+    fresh, _, rest = fresh.partition("## Where it loses")
+    assert "- mean loss against FedAvg (by mean): 1 wins, 0 ties, 0 losses of 1" in fresh
+    page += "## Where it loses" + rest
     assert "- mean loss against FedAvg (by mean): 1 wins, 0 ties, 1 losses of 2" in page
     assert "- last loss against SlowMo (by last): 0 wins, 0 ties, 2 losses of 2" in page
     assert "- Out of distribution: second: lagg-set, last loss against SlowMo (by last), by 0.0503" in page
