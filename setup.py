@@ -40,7 +40,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"learned_aggregation.kernels": ["*.cc"]},
+    package_data={"learned_aggregation.kernels": ["*.cc", "*.h"]},
     cmdclass={"build_py": BuildWithPretrained},
     install_requires=[
         "jax>=0.10,<0.12",

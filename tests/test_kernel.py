@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels import step as kernel_call
 from learned_aggregation.learned import fast, rules
 
+ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 # Ranks 0 to 5, sizes 0 and 1, equal dimensions, factored dimensions first, last and apart; tiles of 64 with rests.
 SHAPES = [(), (70,), (0, 3), (1, 1, 1), (65, 1), (7, 7), (3, 41), (3, 3, 5, 8), (9, 4, 2, 8), (2, 3, 1, 4, 3)]
@@ -189,3 +191,10 @@ def test_a_program_with_it_comes_back_from_the_compilation_cache(tmp_path):
     assert said[0] == said[1]
     assert said[0].endswith("True\n")
     assert list(tmp_path.rglob("*"))
+
+
+def test_an_installation_has_all_sources(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "-d", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    shipped = {path.name for path in (tmp_path / "learned_aggregation" / "kernels").iterdir()}
+    assert {path.name for path in compiled.READ} <= shipped
