@@ -152,9 +152,9 @@ loss over the rounds, "by last" for the lowest last one, over the grids in `conf
 SlowMo and Nesterov: 5 local rates, slow steps up to 3 mean deltas, 4 momenta; on glyphs with a conv net and on text
 fewer), which grow beyond an edge that the best point lies on, up to five times. SlowMo and Nesterov are written as
 server momentum in units of the mean delta, over which it is the same rule. lagg-set and lagg-set-digits-noniid with
-their networks off are FedAvg; lagg-set-digits is heavy-ball momentum .6, a row of its own. ± is one standard error over seeds; differences are
-paired over seeds and given in their standard errors, below zero where the learned one is better: from -2 on a win, from
-2 on a loss, else a tie."""
+their networks off are FedAvg; lagg-set-digits is heavy-ball momentum .6, a row of its own. ± is one standard error
+over seeds; differences are paired over seeds and given in their standard errors, below zero where the learned one is
+better: from -2 on a win, from 2 on a loss, else a tie."""
 
 
 def _inside_note() -> str:

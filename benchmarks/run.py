@@ -24,7 +24,7 @@ KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "fa
 SCALING = {
     "num_grads": (2, 8, 64),
     "num_local_steps": (1, 4, 64),
-    "num_tasks": (2, 8, 64),
+    "num_tasks": (1, 8, 64),
     "task": ("mlp32_digits_8", "mlp128_digits_8", "mlp512_digits_8"),
 }
 
