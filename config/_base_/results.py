@@ -17,7 +17,13 @@ _momentum = dict(
     learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0],
     beta=[0.1, 0.3, 0.5, 0.7, 0.85],
 )
-_set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
+_any_k = dict(optimizer="fedlagg-set", sweep=dict(local_learning_rate=_rates))
+_set = dict(_any_k, test_checkpoint="lagg-set")
+_slow = dict(_momentum, beta=[0.1, 0.3, 0.5, 0.7])
+_nesterov = [
+    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_slow),
+    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_slow),
+]
 entrants = [
     dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
     dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),

@@ -2,18 +2,8 @@
 # them, and more rules. A base, not to be run by itself.
 _base_ = "results.py"
 task = "mlp32_digits_8"
-_momentum = dict(
-    local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0],
-    learning_rate=[0.7, 1.0, 1.5, 2.0, 3.0],
-    beta=[0.1, 0.3, 0.5, 0.7],
-)
-_set = dict(
-    optimizer="fedlagg-set",
-    sweep=dict(local_learning_rate=[0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8]),
-)
-entrants = _base_.entrants + [
-    dict(label="Nesterov (by mean)", optimizer="diloco", local_optimizer="sgd", tune_by="mean", sweep=_momentum),
-    dict(label="Nesterov (by last)", optimizer="diloco", local_optimizer="sgd", tune_by="last", sweep=_momentum),
+_set = _base_._any_k
+entrants = _base_.entrants + _base_._nesterov + [
     dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
     dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
     dict(
