@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench results lint lock
+.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench bench-frameworks results lint lock
 
 venv: $(READY)
 
@@ -63,6 +63,15 @@ test-flower: .venv-flower/.ready
 
 bench: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.run $(BENCH)
+
+# FedAvg in FedJAX and pfl-research, in an environment of their own (their pins do not fit ours; Python 3.11).
+bench-frameworks: .venv-frameworks/.ready
+	.venv-frameworks/bin/python -m benchmarks.frameworks
+
+.venv-frameworks/.ready: requirements-frameworks.txt
+	$(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/pip install --quiet --disable-pip-version-check -r requirements-frameworks.txt
+	touch $@
 
 # docs/results.md: every comparison of config/results/ that is not in runs/results yet, then the page.
 results: venv
