@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "vectors.h"
@@ -22,6 +22,7 @@ constexpr int kVectors = kManyRegisters ? 4 : 2;
 constexpr int kTile = kLanes * kVectors;  // parameters of a tile
 constexpr int kUnits = 4;                 // hidden units of a register block: 4 x kVectors vectors of sums
 constexpr int kDecays = 3;
+constexpr int kMostDerived = 4 * kDecays + 1;
 
 // The view [A, p, B, q] of a tensor around its factored dimensions p and q; all 1 but q for rank < 2.
 struct View {
@@ -36,7 +37,8 @@ struct Tensor {
   const float *deltas, *param, *mean, *momentum, *rms, *diag, *factor_p, *factor_q, *along_p, *along_q;
   int64_t size_p() const { return view.a * view.p * view.b; }
   int64_t size_q() const { return view.a * view.b * view.q; }
-  int64_t rows() const { return deltas_count + (factored ? 15 : 21); }
+  int64_t derived() const { return factored ? 3 * kDecays + 1 : kMostDerived; }
+  int64_t rows() const { return deltas_count + (factored ? 2 + kDecays : 2 + 2 * kDecays) + derived(); }
 };
 
 // A run of parameters of a tile with one index into the statistics along p and consecutive ones along q.
@@ -62,95 +64,119 @@ int runs_of(const View& v, int64_t offset, int count, Run* runs) {
   return found;
 }
 
-// x [kTile] <- from [count], the rest zeros.
-inline void take(float* x, const float* from, int count) {
-  if (count == kTile) {
-    std::memcpy(x, from, sizeof(float) * kTile);
-  } else {
-    std::memset(x, 0, sizeof(float) * kTile);
-    std::memcpy(x, from, sizeof(float) * count);
+// A tile: its place in the tensor, and the statistics its parameters fall under.
+struct Tile {
+  Tile(const Tensor& t, int64_t start)
+      : offset(start), count(static_cast<int>(std::min<int64_t>(kTile, t.n - start))),
+        run_count(t.factored ? runs_of(t.view, offset, count, runs) : 0) {}
+  bool whole() const { return count == kTile; }
+  bool in_one_run() const { return whole() && run_count == 1; }
+  // Vector v of the tile in an array [n]; lanes after the last parameter are zeros.
+  Vector read(const float* from, int v) const {
+    from += offset + v * kLanes;
+    if (whole()) return load(from);
+    Vector found = {};
+    for (int i = 0; i < std::min(kLanes, count - v * kLanes); ++i) found[i] = from[i];
+    return found;
+  }
+  Vector within(Vector x, int v) const {
+    for (int i = 0; !whole() && i < kLanes; ++i) x[i] = v * kLanes + i < count ? x[i] : 0.0f;
+    return x;
+  }
+  int64_t offset;
+  int count;
+  Run runs[kTile];
+  int run_count;
+};
+
+// to [kTile + kLanes] <- rule(along_p, along_q) of each parameter of a tile; along_q ends at `end`. A run's last vector
+// may reach into the next run, whose own then covers that.
+template <typename Rule>
+void spread(const Tile& tile, const float* along_p, const float* along_q, const float* end, const Rule& rule,
+            float* to) {
+  for (int r = 0; r < tile.run_count; ++r) {
+    const Run& run = tile.runs[r];
+    const Vector p = Vector{} + along_p[run.at_p];
+    for (int i = 0; i < run.length; i += kLanes) {
+      const float* q = along_q + run.at_q + i;
+      if (q + kLanes <= end)
+        store(to + run.start + i, rule(p, load(q)));
+      else
+        for (int j = 0; q + j < end; ++j) to[run.start + i + j] = rule(p, Vector{} + q[j])[0];
+    }
   }
 }
 
-// The dense rows of a tile, x [rows, kTile], in the order of fast.given_rows and fast.derived_rows.
-void fill_rows(const Tensor& t, int64_t offset, int count, const Run* runs, int run_count, float* x) {
-  const int64_t n = t.n;
-  float* row = x;
-  auto given = [&](const float* from, int64_t how_many) {
-    for (int64_t k = 0; k < how_many; ++k, row += kTile) take(row, from + k * n + offset, count);
-  };
-  given(t.deltas, t.deltas_count);
-  given(t.param, 1);
-  const float* momentum = row;
-  given(t.momentum, kDecays);
-  const float* rms = row;
-  given(t.rms, 1);
-  const float* diag = row;
-  if (!t.factored) given(t.diag, kDecays);
-  alignas(64) float mean[kTile];
-  take(mean, t.mean + offset, count);
+inline double total(Vector x) {
+  double sum = 0.0;
+  for (int i = 0; i < kLanes; ++i) sum += x[i];
+  return sum;
+}
 
-  float* inverse = row + kDecays * kTile;
-  for (int i = 0; i < kTile; ++i) inverse[i] = 1.0f / std::sqrt(rms[i] + 1e-6f);
-  for (int d = 0; d < kDecays; ++d, row += kTile)
-    for (int i = 0; i < kTile; ++i) row[i] = momentum[d * kTile + i] * inverse[i];
-  row += kTile;
-  float* by_mean = row;
-  float* by_momentum = row + kDecays * kTile;
+inline Vector inverse_root(Vector x) {
+  for (int i = 0; i < kLanes; ++i) x[i] = 1.0f / std::sqrt(x[i]);
+  return x;
+}
+
+// Adafactor's factor of decay d at vector v of a tile: p[d] * q[d][v ...].
+struct Factors {
+  Factors(const Tensor& t, const Tile& tile) {
+    for (int d = 0; t.factored && d < kDecays; ++d) {
+      const float *along_p = t.factor_p + d * t.size_p(), *along_q = t.factor_q + d * t.size_q();
+      p[d] = tile.in_one_run() ? along_p[tile.runs[0].at_p] : 1.0f;
+      q[d] = tile.in_one_run() ? along_q + tile.runs[0].at_q : spare[d];
+      if (!tile.in_one_run())
+        spread(tile, along_p, along_q, along_q + t.size_q(), [](Vector p, Vector q) { return p * q; }, spare[d]);
+    }
+  }
+  float p[kDecays];
+  const float* q[kDecays];
+  alignas(64) float spare[kDecays][kTile + kLanes];
+};
+
+// The dense rows that are arrays [n], in the order of fast.given_rows: row(from) for each.
+template <typename Row>
+inline void given_rows(const Tensor& t, const Row& row) {
+  for (int64_t k = 0; k < t.deltas_count; ++k) row(t.deltas + k * t.n);
+  row(t.param);
+  for (int d = 0; d < kDecays; ++d) row(t.momentum + d * t.n);
+  row(t.rms);
+  for (int d = 0; !t.factored && d < kDecays; ++d) row(t.diag + d * t.n);
+}
+
+// Those of fast.derived_rows at vector v of a tile: row(i, x) for the i-th.
+template <typename Row>
+[[gnu::always_inline]] inline void derived_rows(const Tensor& t, const Tile& tile, const Factors& factors, int v,
+                                                const Row& row) {
+  const Vector mean = tile.read(t.mean, v), inverse = inverse_root(tile.read(t.rms, v) + 1e-6f);
+  row(kDecays, inverse);
+#pragma GCC unroll 3
   for (int d = 0; d < kDecays; ++d) {
-    alignas(64) float first[kTile], second[kTile];  // what the mean and the momentum are multiplied by
+    const Vector momentum = tile.read(t.momentum + d * t.n, v);
+    row(d, momentum * inverse);
     if (t.factored) {
-      std::memset(first, 0, sizeof first);
-      for (int r = 0; r < run_count; ++r) {
-        const float p = t.factor_p[d * t.size_p() + runs[r].at_p];
-        const float* q = t.factor_q + d * t.size_q() + runs[r].at_q;
-        for (int i = 0; i < runs[r].length; ++i) first[runs[r].start + i] = p * q[i];
-      }
-      std::memcpy(second, first, sizeof first);
+      const Vector factor = factors.p[d] * load(factors.q[d] + v * kLanes);
+      row(kDecays + 1 + d, mean * factor);
+      row(2 * kDecays + 1 + d, momentum * factor);
     } else {
-      float* by_rms = by_momentum + (kDecays + d) * kTile;
-      for (int i = 0; i < kTile; ++i) {
-        const float v = diag[d * kTile + i];
-        first[i] = 1.0f / std::sqrt(std::fmax(v + 1e-9f, 1e-9f));
-        second[i] = 1.0f / std::sqrt(v + 1e-6f);
-        by_rms[i] = 1.0f / std::sqrt(v + 1e-8f);
-      }
-    }
-    for (int i = 0; i < kTile; ++i) {
-      by_mean[d * kTile + i] = mean[i] * first[i];
-      by_momentum[d * kTile + i] = momentum[d * kTile + i] * second[i];
+      const Vector diag = tile.read(t.diag + d * t.n, v), some = diag + 1e-9f;
+      row(kDecays + 1 + d, mean * inverse_root(some < 1e-9f ? Vector{} + 1e-9f : some));
+      row(2 * kDecays + 1 + d, momentum * inverse_root(diag + 1e-6f));
+      row(3 * kDecays + 1 + d, inverse_root(diag + 1e-8f));
     }
   }
 }
 
-// Adds the tile's squares to sums [rows]; the padding after `count` does not count.
-void add_squares(const float* x, int64_t rows, int count, double* sums) {
-  for (int64_t f = 0; f < rows; ++f) {
-    const float* row = x + f * kTile;
-    float total = 0.0f;
-    if (count == kTile) {
-      Vector sum = load(row) * load(row);
-      for (int v = 1; v < kVectors; ++v) sum += load(row + v * kLanes) * load(row + v * kLanes);
-      for (int i = 0; i < kLanes; ++i) total += sum[i];
-    } else {
-      for (int i = 0; i < count; ++i) total += row[i] * row[i];
-    }
-    sums[f] += total;
-  }
-}
-
-// sums [kUnits, kVectors] += w [units from `unit`, inputs]^T x [inputs, kTile]; w is [inputs, hidden].
-inline void multiply(const float* w, int64_t hidden, int64_t inputs, const float* x, int unit,
-                     Vector sums[kUnits][kVectors]) {
+// sums [kUnits, V] += w [units from `unit`, inputs]^T x [inputs, V]; w is [inputs, hidden].
+template <int V>
+inline void multiply(const float* w, int64_t hidden, int64_t inputs, const float* x, int unit, Vector sums[kUnits][V]) {
   for (int64_t f = 0; f < inputs; ++f) {
     const float* weights = w + f * hidden + unit;
-    Vector in[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      in[v] = load(x + f * kTile + v * kLanes);
-      keep(in[v]);
+    for (int v = 0; v < V; ++v) {
+      Vector in = load(x + (f * V + v) * kLanes);
+      keep(in);
+      for (int u = 0; u < kUnits; ++u) sums[u][v] += weights[u] * in;
     }
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < kVectors; ++v) sums[u][v] += weights[u] * in[v];
   }
 }
 
@@ -158,96 +184,148 @@ struct Network {
   const float *w0, *b0, *w1, *b1, *w2, *b2;
 };
 
-// What the statistics of rows and columns add to hidden units unit .. unit + kUnits of a tile.
-void add_sides(const Tensor& t, const Run* runs, int run_count, int unit, float* hidden) {
-  for (int u = 0; u < kUnits; ++u) {
-    const float* along_p = t.along_p + (unit + u) * t.size_p();
-    const float* along_q = t.along_q + (unit + u) * t.size_q();
-    float* to = hidden + u * kTile;
-    for (int r = 0; r < run_count; ++r) {
-      const float p = along_p[runs[r].at_p];
-      const float* q = along_q + runs[r].at_q;
-      float* run = to + runs[r].start;
-      for (int i = 0; i < runs[r].length; ++i) run[i] = p + q[i];
-    }
-  }
-}
-
-// out [2, kTile]: direction and magnitude of a tile. kHidden is t.hidden, or 0 for one not known in advance.
-template <int64_t kHidden>
-void apply(const Tensor& t, const Network& net, const float* x, const Run* runs, int run_count, float* first,
-           float* out) {
-  const int64_t hidden = kHidden ? kHidden : t.hidden;
-  for (int unit = 0; unit < hidden; unit += kUnits) {
-    Vector sums[kUnits][kVectors];
-    float* block = first + unit * kTile;
-    if (t.factored) {
-      std::memset(block, 0, sizeof(float) * kUnits * kTile);
-      add_sides(t, runs, run_count, unit, block);
-    }
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < kVectors; ++v) {
-        const Vector bias = Vector{} + net.b0[unit + u];
-        sums[u][v] = t.factored ? bias + load(block + u * kTile + v * kLanes) : bias;
-      }
-    multiply(net.w0, hidden, t.rows(), x, unit, sums);
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < kVectors; ++v) store(block + u * kTile + v * kLanes, relu(sums[u][v]));
-  }
-  Vector answers[2][kVectors];
-  for (int o = 0; o < 2; ++o)
-    for (int v = 0; v < kVectors; ++v) answers[o][v] = Vector{} + net.b2[o];
-  for (int unit = 0; unit < hidden; unit += kUnits) {
-    Vector sums[kUnits][kVectors];
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < kVectors; ++v) sums[u][v] = Vector{} + net.b1[unit + u];
-    multiply(net.w1, hidden, hidden, first, unit, sums);
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < kVectors; ++v)
-        for (int o = 0; o < 2; ++o) answers[o][v] += net.w2[2 * (unit + u) + o] * relu(sums[u][v]);
-  }
-  for (int o = 0; o < 2; ++o)
-    for (int v = 0; v < kVectors; ++v) store(out + o * kTile + v * kLanes, answers[o][v]);
-}
-
-// Memory for a tensor's step, used again for the next problem's.
+// Memory for a tensor's step, used again for the next problem's: a tile's rows and hidden units.
 struct Scratch {
   explicit Scratch(const Tensor& t)
-      : x(t.rows() * kTile), units(t.hidden * kTile), weights(t.rows() * t.hidden), out(2 * kTile), sums(t.rows()) {}
-  Buffer x, units, weights, out;
+      : x(t.rows() * kTile), units(t.hidden * kTile + kLanes), weights(t.rows() * t.hidden), sums(t.rows()) {}
+  Buffer x, units, weights;
   std::vector<double> sums;
 };
 
-// step [n] = -scale * direction * exp(exponent * magnitude).
-void tensor_step(const Tensor& t, const Network& given, float scale, float exponent, Scratch& scratch, float* step) {
-  const int64_t rows = t.rows(), hidden = t.hidden;
-  auto& [x, units, weights, out, sums] = scratch;
-  std::fill(sums.begin(), sums.end(), 0.0);
-  Run runs[kTile];
-  for (int64_t offset = 0; offset < t.n; offset += kTile) {
-    const int count = static_cast<int>(std::min<int64_t>(kTile, t.n - offset));
-    const int run_count = t.factored ? runs_of(t.view, offset, count, runs) : 0;
-    fill_rows(t, offset, count, runs, run_count, x.data());
-    add_squares(x.data(), rows, count, sums.data());
+// answers [2, V]: direction and magnitude of a tile. kHidden is t.hidden, or 0 for one not known in advance.
+template <int64_t kHidden, int V>
+[[gnu::always_inline]] inline void apply(const Tensor& t, const Network& net, const Tile& tile, Scratch& scratch,
+                                         Vector answers[2][V]) {
+  const int64_t hidden = kHidden ? kHidden : t.hidden;
+  float* units = scratch.units.data();
+  const bool one_run = tile.in_one_run();
+  if (t.factored && !one_run)
+    for (int unit = 0; unit < hidden; ++unit)
+      spread(tile, t.along_p + unit * t.size_p(), t.along_q + unit * t.size_q(), t.along_q + hidden * t.size_q(),
+             [](Vector p, Vector q) { return p + q; }, units + unit * V * kLanes);
+  for (int unit = 0; unit < hidden; unit += kUnits) {
+    Vector sums[kUnits][V];
+    if (one_run) {
+      const float* along_p = t.along_p + unit * t.size_p() + tile.runs[0].at_p;
+      const float* along_q = t.along_q + unit * t.size_q() + tile.runs[0].at_q;
+      for (int u = 0; u < kUnits; ++u)
+        for (int v = 0; v < V; ++v)
+          sums[u][v] = (net.b0[unit + u] + along_p[u * t.size_p()]) + load(along_q + u * t.size_q() + v * kLanes);
+    } else {
+      for (int u = 0; u < kUnits; ++u)
+        for (int v = 0; v < V; ++v) {
+          const Vector bias = Vector{} + net.b0[unit + u];
+          sums[u][v] = t.factored ? bias + load(units + ((unit + u) * V + v) * kLanes) : bias;
+        }
+    }
+    multiply<V>(net.w0, hidden, t.rows(), scratch.x.data(), unit, sums);
+    for (int u = 0; u < kUnits; ++u)
+      for (int v = 0; v < V; ++v) store(units + ((unit + u) * V + v) * kLanes, relu(sums[u][v]));
   }
+  for (int o = 0; o < 2; ++o)
+    for (int v = 0; v < V; ++v) answers[o][v] = Vector{} + net.b2[o];
+  for (int unit = 0; unit < hidden; unit += kUnits) {
+    Vector sums[kUnits][V];
+    for (int u = 0; u < kUnits; ++u)
+      for (int v = 0; v < V; ++v) sums[u][v] = Vector{} + net.b1[unit + u];
+    multiply<V>(net.w1, hidden, hidden, units, unit, sums);
+    for (int u = 0; u < kUnits; ++u)
+      for (int v = 0; v < V; ++v)
+        for (int o = 0; o < 2; ++o) answers[o][v] += net.w2[2 * (unit + u) + o] * relu(sums[u][v]);
+  }
+}
+
+// What a step is made with beside the tensor.
+struct Output {
+  float scale, exponent;
+};
+
+double squares(const float* x, int64_t count) {
+  Vector sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+    for (int v = 0; v < 4; ++v) sums[v] += load(x + i + v * kLanes) * load(x + i + v * kLanes);
+  double found = 0.0;
+  for (; i < count; ++i) found += x[i] * x[i];
+  return found + total(sums[0] + sums[1] + (sums[2] + sums[3]));
+}
+
+// sums [rows] of the squares of each row.
+void add_squares(const Tensor& t, double* sums) {
+  constexpr int64_t kBlock = 64 * kTile;  // stays in the cache; a lane's sum over it is exact enough
+  for (int64_t start = 0; start < t.n; start += kBlock) {
+    double* sum = sums;
+    given_rows(t, [&](const float* from) { *sum++ += squares(from + start, std::min(kBlock, t.n - start)); });
+    Vector derived[kMostDerived] = {};
+    for (int64_t offset = start; offset < std::min(start + kBlock, t.n); offset += kTile) {
+      const Tile tile(t, offset);
+      const Factors factors(t, tile);
+      for (int v = 0; v * kLanes < tile.count; ++v)
+        derived_rows(t, tile, factors, v, [&](int i, Vector x) { derived[i] += tile.within(x, v) * tile.within(x, v); });
+    }
+    for (int i = 0; i < t.derived(); ++i) *sum++ += total(derived[i]);
+  }
+}
+
+// step = -scale * direction * exp(exponent * magnitude) of a tile.
+template <int V>
+void tile_step(const Tensor& t, const Tile& tile, const Network& net, const Output& output, Scratch& scratch,
+               float* step) {
+  float* rows = scratch.x.data();
+  given_rows(t, [&](const float* from) {
+    for (int v = 0; v < V; ++v, rows += kLanes) {
+      __builtin_prefetch(from + tile.offset + kTile + v * kLanes);  // the next tile's
+      store(rows, tile.read(from, v));
+    }
+  });
+  for (int v = 0; v < V; ++v) {
+    __builtin_prefetch(t.mean + tile.offset + kTile + v * kLanes);
+    __builtin_prefetch(step + tile.offset + kTile + v * kLanes, 1);
+  }
+  const Factors factors(t, tile);
+  for (int v = 0; v < V; ++v)
+    derived_rows(t, tile, factors, v, [&](int i, Vector x) { store(rows + (i * V + v) * kLanes, x); });
+  Vector answers[2][V];
+  if (t.hidden == 32)
+    apply<32, V>(t, net, tile, scratch, answers);
+  else
+    apply<0, V>(t, net, tile, scratch, answers);
+  for (int v = 0; v < V; ++v) {
+    const Vector made = -output.scale * answers[0][v] * exponential(output.exponent * answers[1][v]);
+    if (tile.whole())
+      store(step + tile.offset + v * kLanes, made);
+    else
+      for (int i = 0; i < std::min(kLanes, tile.count - v * kLanes); ++i) step[tile.offset + v * kLanes + i] = made[i];
+  }
+}
+
+// does <V>(tile) for each tile of a tensor, where V vectors hold it.
+template <typename Does>
+void each_tile(const Tensor& t, const Does& does) {
+  for (int64_t offset = 0; offset < t.n; offset += kTile) {
+    const Tile tile(t, offset);
+    if (tile.count <= kLanes)
+      does(tile, std::integral_constant<int, 1>{});
+    else if (tile.count <= 2 * kLanes)
+      does(tile, std::integral_constant<int, 2>{});
+    else
+      does(tile, std::integral_constant<int, kVectors>{});
+  }
+}
+
+// step [n] of a tensor.
+void tensor_step(const Tensor& t, const Network& given, const Output& output, Scratch& scratch, float* step) {
+  const int64_t rows = t.rows(), hidden = t.hidden;
+  auto& sums = scratch.sums;
+  std::fill(sums.begin(), sums.end(), 0.0);
+  add_squares(t, sums.data());
+  float* weights = scratch.weights.data();
   for (int64_t f = 0; f < rows; ++f) {
     const float scaled = 1.0f / std::sqrt(1e-5f + static_cast<float>(sums[f] / t.n));
-    for (int64_t h = 0; h < hidden; ++h) weights.data()[f * hidden + h] = given.w0[f * hidden + h] * scaled;
+    for (int64_t h = 0; h < hidden; ++h) weights[f * hidden + h] = given.w0[f * hidden + h] * scaled;
   }
-  const Network net = {weights.data(), given.b0, given.w1, given.b1, given.w2, given.b2};
-  for (int64_t offset = 0; offset < t.n; offset += kTile) {
-    const int count = static_cast<int>(std::min<int64_t>(kTile, t.n - offset));
-    const int run_count = t.factored ? runs_of(t.view, offset, count, runs) : 0;
-    fill_rows(t, offset, count, runs, run_count, x.data());
-    const auto run = hidden == 32 ? apply<32> : apply<0>;
-    run(t, net, x.data(), runs, run_count, units.data(), out.data());
-    for (int v = 0; v < kVectors; ++v) {
-      float* answer = out.data() + v * kLanes;
-      const Vector direction = load(answer), magnitude = load(answer + kTile);
-      store(answer, -scale * direction * exponential(exponent * magnitude));
-    }
-    std::memcpy(step + offset, out.data(), sizeof(float) * count);
-  }
+  const Network net = {weights, given.b0, given.w1, given.b1, given.w2, given.b2};
+  each_tile(t, [&](const Tile& tile, auto vectors) { tile_step<vectors.value>(t, tile, net, output, scratch, step); });
 }
 
 using F32 = ffi::Buffer<ffi::F32>;
@@ -282,7 +360,7 @@ ffi::Error Step(F32 deltas, F32 param, F32 mean, F32 momentum, F32 rms, F32 diag
     t.along_p = at(along_p, i), t.along_q = at(along_q, i);
     const Network net = {at(w0, i), at(b0, i), at(w1, i), at(b1, i), at(w2, i), at(b2, i)};
     const float* sizes = at(output, i);
-    tensor_step(t, net, sizes[0], sizes[1], scratch, step->typed_data() + i * t.n);
+    tensor_step(t, net, {sizes[0], sizes[1]}, scratch, step->typed_data() + i * t.n);
   }
   return ffi::Error::Success();
 }

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -26,16 +25,21 @@ constexpr int kRows = kManyRegisters ? 12 : 6, kVectors = 2;
 
 int64_t padded(int64_t size) { return (size + kLanes - 1) / kLanes * kLanes; }
 
-// A matrix of scalars that a product reads one by one, of any layout.
+// A matrix that a product reads one by one: as it lies, or its transpose.
+template <bool kTurned>
 struct Left {
   const float* at;
-  int64_t row, inner;  // strides
+  int64_t stride;
+  int64_t row() const { return kTurned ? 1 : stride; }
+  int64_t inner() const { return kTurned ? stride : 1; }
 };
+using AsItLies = Left<false>;
+using Turned = Left<true>;
 
 // A product of matrices, added to what `first` gives, given to `out`, a vector at a time:
 // out(row, column, first(row, column) + sum over k of left[row, k] * right[k, column ...]).
 // left is [rows, inner]; right [inner, width] with `width` a multiple of kLanes.
-template <typename First, typename Out>
+template <typename Left, typename First, typename Out>
 struct Product {
   Left left;
   int64_t rows, inner;
@@ -50,16 +54,17 @@ struct Product {
     Vector sums[R][V];
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < V; ++v) sums[r][v] = first(row + r, column + v * kLanes);
-    const float* a = left.at + row * left.row;
+    const float* a = left.at + row * left.row();
     const float* b = right + column;
-    for (int64_t k = 0; k < inner; ++k, a += left.inner, b += width) {
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < inner; ++k, a += left.inner(), b += width) {
       Vector in[V];
       for (int v = 0; v < V; ++v) {
         in[v] = load(b + v * kLanes);
         keep(in[v]);
       }
       for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) sums[r][v] += a[r * left.row] * in[v];
+        for (int v = 0; v < V; ++v) sums[r][v] += a[r * left.row()] * in[v];
     }
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < V; ++v) out(row + r, column + v * kLanes, sums[r][v]);
@@ -85,33 +90,52 @@ struct Product {
   }
 };
 
-template <typename First, typename Out>
+template <typename Left, typename First, typename Out>
 void product(Left left, int64_t rows, int64_t inner, const float* right, int64_t width, First first, Out out) {
-  Product<First, Out>{left, rows, inner, right, width, first, out}.run();
+  Product<Left, First, Out>{left, rows, inner, right, width, first, out}.run();
 }
 
-// to [out, width] <- the transpose of from [in, out], whose rows are `wide` apart; width is `in`, padded.
-void turn(const float* from, int64_t in, int64_t out, int64_t wide, float* to, int64_t width) {
-  for (int64_t i = 0; i < in; i += kLanes) {
-    const int lanes = static_cast<int>(std::min<int64_t>(kLanes, in - i));
-    for (int64_t j = 0; j < out; ++j) {
-      alignas(64) float column[kLanes] = {};
-      for (int r = 0; r < lanes; ++r) column[r] = from[(i + r) * wide + j];
-      std::memcpy(to + j * width + i, column, sizeof column);
+// Two vectors' lanes taken in turn, of their first halves (0) or their second (1).
+template <int kHalf, size_t... I>
+inline Vector zip(Vector x, Vector y, std::index_sequence<I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(x, y, (kHalf * kLanes / 2 + I / 2 + I % 2 * kLanes)...);
+#else
+  return __builtin_shuffle(x, y, Ints{static_cast<int32_t>(kHalf * kLanes / 2 + I / 2 + I % 2 * kLanes)...});
+#endif
+}
+
+// to [columns, to_width] <- the transpose of from [rows, from_width]; both have whole blocks of kLanes x kLanes.
+void turn(const float* from, int64_t rows, int64_t columns, int64_t from_width, float* to, int64_t to_width) {
+  constexpr auto lanes = std::make_index_sequence<kLanes>{};
+  for (int64_t i = 0; i < rows; i += kLanes)
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      Vector block[kLanes], zipped[kLanes];
+      for (int r = 0; r < kLanes; ++r) block[r] = load(from + (i + r) * from_width + j);
+      // Rows r and r + kLanes / 2 zipped: after log2(kLanes) times, each lane is at its place.
+#pragma GCC unroll 4
+      for (int times = 1; times < kLanes; times *= 2) {
+#pragma GCC unroll 8
+        for (int r = 0; r < kLanes / 2; ++r) {
+          zipped[2 * r] = zip<0>(block[r], block[r + kLanes / 2], lanes);
+          zipped[2 * r + 1] = zip<1>(block[r], block[r + kLanes / 2], lanes);
+        }
+        for (int r = 0; r < kLanes; ++r) block[r] = zipped[r];
+      }
+      for (int r = 0; r < kLanes; ++r) store(to + (j + r) * to_width + i, block[r]);
     }
-  }
 }
 
-// A layer of the client's model: weights [in, wide], bias [wide]; for a whole batch, its inputs and `rate` times the
-// loss's gradient with respect to its outputs.
+// A layer of the client's model, and of a whole batch its inputs and `rate` times the loss's gradient with respect to
+// its outputs. Weights are [in, out], the last layer's [out, in], its gradient [out, B]: a batch has more lanes to fill
+// than there are classes. All rows are padded to whole vectors.
 struct Layer {
   Layer(int64_t inputs, int64_t outputs, int64_t batch)
-      : in(inputs), out(outputs), wide(padded(outputs)), weights(in * wide), bias(wide), gradient(batch * wide),
-        turned(out * padded(in)) {}
-  int64_t in, out, wide;
-  Buffer weights, bias, gradient, turned;
-  Buffer* input = nullptr;
-  int64_t input_width = 0;
+      : in(inputs), out(outputs), high(padded(in)), wide(padded(out)), weights(high * wide), bias(wide),
+        input(padded(batch) * high), gradient(padded(batch) * wide), turned(high * std::max(wide, padded(batch))) {}
+  int64_t in, out, high, wide;
+  Buffer weights, bias, input, gradient;
+  Buffer turned;  // the weights, or the last layer's input
 };
 
 template <int N>
@@ -119,20 +143,17 @@ struct Lanes {
   typedef float Type __attribute__((vector_size(N * sizeof(float))));
 };
 
-// The lanes of a vector combined by an associative rule, by halves.
-template <int N = kLanes, typename Rule>
-inline float fold(typename Lanes<N>::Type v, const Rule& rule) {
+// The sum of a vector's lanes, by halves.
+template <int N = kLanes>
+inline float sum_of(typename Lanes<N>::Type v) {
   if constexpr (N == 4) {
-    return rule(rule(v[0], v[1]), rule(v[2], v[3]));
+    return (v[0] + v[1]) + (v[2] + v[3]);
   } else {
     typename Lanes<N / 2>::Type halves[2];
     std::memcpy(halves, &v, sizeof v);
-    return fold<N / 2>(rule(halves[0], halves[1]), rule);
+    return sum_of<N / 2>(halves[0] + halves[1]);
   }
 }
-
-constexpr auto greater = [](auto x, auto y) { return x > y ? x : y; };
-constexpr auto sum_of = [](auto x, auto y) { return x + y; };
 
 // What a client trains with.
 template <typename Pixel>
@@ -144,127 +165,150 @@ struct Batches {
 
 class Client {
  public:
-  Client(const std::vector<int64_t>& sizes, int64_t batch) : batch_(batch), classes_(sizes.back()) {
+  Client(const std::vector<int64_t>& sizes, int64_t batch) : batch_(batch), lanes_(padded(batch)) {
     for (size_t l = 0; l + 1 < sizes.size(); ++l) layers_.emplace_back(sizes[l], sizes[l + 1], batch);
-    for (size_t l = 0; l < layers_.size(); ++l) {
-      const int64_t width = l ? layers_[l - 1].wide : layers_[l].in;
-      inputs_.push_back(std::make_unique<Buffer>(batch * width));
-      layers_[l].input = inputs_.back().get();
-      layers_[l].input_width = width;
-    }
   }
 
   // Mean loss over the steps; each is measured before its step.
   template <typename Pixel>
   float train(const std::vector<const float*>& params, const Batches<Pixel>& data, int64_t steps, float rate,
               const std::vector<float*>& delta) {
-    for (size_t l = 0; l < layers_.size(); ++l) take(layers_[l], params[2 * l], params[2 * l + 1]);
+    const size_t last = layers_.size() - 1;
+    for (size_t l = 0; l <= last; ++l) take(layers_[l], l == last, params[2 * l], params[2 * l + 1]);
     double loss = 0.0;
     for (int64_t h = 0; h < steps; ++h) {
       take_images(data, h);
-      for (size_t l = 0; l < layers_.size(); ++l) forward(l);
+      for (size_t l = 0; l < last; ++l) forward(layers_[l], layers_[l + 1].input.data());
+      forward_last();
       loss += measure(data.label + h * batch_, rate);
-      for (size_t l = layers_.size(); l-- > 0;) backward(l);
+      backward_last();
+      for (size_t l = last; l-- > 0;) backward(l);
     }
-    for (size_t l = 0; l < layers_.size(); ++l)
-      give(layers_[l], params[2 * l], params[2 * l + 1], delta[2 * l], delta[2 * l + 1]);
+    for (size_t l = 0; l <= last; ++l)
+      give(layers_[l], l == last, params[2 * l], params[2 * l + 1], delta[2 * l], delta[2 * l + 1]);
     return static_cast<float>(loss / steps);
   }
 
  private:
-  void take(Layer& layer, const float* weights, const float* bias) {
-    for (int64_t i = 0; i < layer.in; ++i)
-      std::memcpy(layer.weights.data() + i * layer.wide, weights + i * layer.out, sizeof(float) * layer.out);
+  static void take(Layer& layer, bool last, const float* weights, const float* bias) {
+    for (int64_t i = 0; i < layer.in; ++i, weights += layer.out) {
+      if (!last) std::memcpy(layer.weights.data() + i * layer.wide, weights, sizeof(float) * layer.out);
+      for (int64_t j = 0; last && j < layer.out; ++j) layer.weights.data()[j * layer.high + i] = weights[j];
+    }
     std::memcpy(layer.bias.data(), bias, sizeof(float) * layer.out);
   }
 
-  void give(Layer& layer, const float* weights, const float* bias, float* weights_delta, float* bias_delta) {
-    for (int64_t i = 0; i < layer.in; ++i)
-      for (int64_t j = 0; j < layer.out; ++j)
-        weights_delta[i * layer.out + j] = layer.weights.data()[i * layer.wide + j] - weights[i * layer.out + j];
-    for (int64_t j = 0; j < layer.out; ++j) bias_delta[j] = layer.bias.data()[j] - bias[j];
+  static void give(Layer& layer, bool last, const float* weights, const float* bias, float* weights_delta,
+                   float* bias_delta) {
+    auto subtract = [&](const float* end, int64_t stride, const float* start, float* to) {
+      for (int64_t j = 0; j < layer.out; ++j) to[j] = end[j * stride] - start[j];
+    };
+    for (int64_t i = 0; i < layer.in; ++i, weights += layer.out, weights_delta += layer.out) {
+      if (last)
+        subtract(layer.weights.data() + i, layer.high, weights, weights_delta);
+      else
+        subtract(layer.weights.data() + i * layer.wide, 1, weights, weights_delta);
+    }
+    subtract(layer.bias.data(), 1, bias, bias_delta);
   }
 
   template <typename Pixel>
   void take_images(const Batches<Pixel>& data, int64_t h) {
-    const int64_t in = layers_[0].in;
+    const int64_t in = layers_[0].in, high = layers_[0].high;
     const Pixel* image = data.image + h * batch_ * in;
-    float* x = layers_[0].input->data();
+    float* x = layers_[0].input.data();
     for (int64_t b = 0; b < batch_; ++b)
+#pragma GCC ivdep
       for (int64_t i = 0; i < in; ++i)
-        x[b * in + i] = static_cast<float>(image[b * in + i]) * data.scale[i] - data.shift[i];
+        x[b * high + i] = static_cast<float>(image[b * in + i]) * data.scale[i] - data.shift[i];
   }
 
-  void forward(size_t l) {
-    Layer& layer = layers_[l];
-    const bool last = l + 1 == layers_.size();
-    float* to = last ? layer.gradient.data() : layers_[l + 1].input->data();
+  void forward(Layer& layer, float* to) {
     const float* bias = layer.bias.data();
     const int64_t wide = layer.wide;
-    const Left x = {layer.input->data(), layer.input_width, 1};
     product(
-        x, batch_, layer.in, layer.weights.data(), wide, [=](int64_t, int64_t column) { return load(bias + column); },
-        [=](int64_t row, int64_t column, Vector z) { store(to + row * wide + column, last ? z : relu(z)); });
+        AsItLies{layer.input.data(), layer.high}, batch_, layer.in, layer.weights.data(), wide,
+        [=](int64_t, int64_t column) { return load(bias + column); },
+        [=](int64_t row, int64_t column, Vector z) { store(to + row * wide + column, relu(z)); });
   }
 
-  // The mean loss; the last layer's gradient, which held the logits, becomes rate * (softmax - one-hot) / B. All
-  // gradients are in proportion, so that each is a step.
+  // The logits, into the gradient's place.
+  void forward_last() {
+    Layer& layer = layers_.back();
+    turn(layer.input.data(), lanes_, layer.high, layer.high, layer.turned.data(), lanes_);
+    const float* bias = layer.bias.data();
+    float* to = layer.gradient.data();
+    const int64_t lanes = lanes_;
+    product(
+        AsItLies{layer.weights.data(), layer.high}, layer.out, layer.in, layer.turned.data(), lanes,
+        [=](int64_t row, int64_t) { return Vector{} + bias[row]; },
+        [=](int64_t row, int64_t column, Vector z) { store(to + row * lanes + column, z); });
+  }
+
+  // The mean loss; the last layer's gradient becomes rate * (softmax - one-hot) / B. All gradients are in proportion,
+  // so that each is a step.
   double measure(const int32_t* label, float rate) {
     Layer& layer = layers_.back();
-    const float share = rate / batch_;
-    const Vector none = Vector{} - std::numeric_limits<float>::infinity();
-    Ints lane;
-    for (int i = 0; i < kLanes; ++i) lane[i] = i;
-    double loss = 0.0, sums = 1.0;
-    for (int64_t b = 0; b < batch_; ++b) {
-      float* z = layer.gradient.data() + b * layer.wide;
-      const int32_t classes = classes_, own = label[b];
-      loss -= 0 <= own && own < classes ? z[own] : std::numeric_limits<float>::quiet_NaN();
-      Vector most = none;
-      for (int32_t j = 0; j < classes; j += kLanes)
-        most = greater(lane < classes - j ? load(z + j) : none, most);
-      const float top = fold(most, greater);
-      Vector sum = {};
-      for (int32_t j = 0; j < classes; j += kLanes) {
-        const Vector e = lane < classes - j ? exponential(load(z + j) - top) : Vector{};
-        store(z + j, e);
-        sum += e;
+    const int32_t classes = static_cast<int32_t>(layer.out);
+    const Vector share = Vector{} + rate / batch_;
+    double loss = 0.0, product = 1.0;
+    for (int64_t b = 0; b < batch_; b += kLanes) {
+      const int count = static_cast<int>(std::min<int64_t>(kLanes, batch_ - b));
+      Ints own = {};
+      std::memcpy(&own, label + b, sizeof(int32_t) * count);
+      float* z = layer.gradient.data() + b;
+      Vector most = load(z), sum = {}, chosen = {};
+      for (int32_t c = 1; c < classes; ++c) {
+        const Vector other = load(z + c * lanes_);
+        most = other > most ? other : most;
       }
-      const float whole = fold(sum, sum_of), scale = share / whole;
-      for (int32_t j = 0; j < classes; j += kLanes)
-        store(z + j, load(z + j) * scale - (lane == own - j ? Vector{} + share : Vector{}));
-      loss += top;
-      sums *= whole;  // one logarithm for many examples
-      if (!(sums < 1e200)) loss += std::log(sums), sums = 1.0;
+      for (int32_t c = 0; c < classes; ++c) {
+        const Vector below = load(z + c * lanes_) - most, e = exponential(below);
+        chosen = own == c ? below : chosen;
+        sum += e;
+        store(z + c * lanes_, e);
+      }
+      const Vector scale = share / sum;
+      for (int32_t c = 0; c < classes; ++c) {
+        const Vector target = own == c ? share : Vector{};
+        store(z + c * lanes_, load(z + c * lanes_) * scale - target);
+      }
+      for (int i = 0; i < count; ++i) {
+        const bool known = 0 <= own[i] && own[i] < classes;
+        loss -= known ? chosen[i] : std::numeric_limits<float>::quiet_NaN();
+        product *= sum[i];  // one logarithm for many examples
+      }
+      for (int32_t c = 0; c < classes; ++c)
+        for (int i = count; i < kLanes; ++i) z[c * lanes_ + i] = 0.0f;
+      if (!(product < 1e200)) loss += std::log(product), product = 1.0;
     }
-    return (loss + std::log(sums)) / batch_;
+    return (loss + std::log(product)) / batch_;
   }
 
-  // rate times the gradient with respect to the layer's inputs, then its own step.
+  // Each layer's backward: the gradient with respect to the inputs, which the layer before takes, then its own step.
+  void backward_last() {
+    Layer& layer = layers_.back();
+    const float* gradient = layer.gradient.data();
+    float *weights = layer.weights.data(), *bias = layer.bias.data();
+    if (layers_.size() > 1) give_below(layers_.size() - 1, Turned{gradient, lanes_}, weights);
+    step(AsItLies{gradient, lanes_}, layer.out, layer.input.data(), layer.high, weights);
+    for (int64_t c = 0; c < layer.out; ++c) {
+      Vector sum = {};
+      for (int64_t b = 0; b < lanes_; b += kLanes) sum += load(gradient + c * lanes_ + b);
+      bias[c] -= sum_of(sum);
+    }
+  }
+
   void backward(size_t l) {
     Layer& layer = layers_[l];
     const float* gradient = layer.gradient.data();
     const int64_t wide = layer.wide;
-    if (l) {
-      const int64_t width = layer.input_width;
-      float *turned = layer.turned.data(), *to = layers_[l - 1].gradient.data();
-      turn(layer.weights.data(), layer.in, layer.out, wide, turned, width);
-      const float* active = layer.input->data();
-      product(
-          {gradient, wide, 1}, batch_, layer.out, turned, width, [](int64_t, int64_t) { return Vector{}; },
-          [=](int64_t row, int64_t column, Vector sum) {
-            store(to + row * width + column, load(active + row * width + column) > 0.0f ? sum : Vector{});
-          });
-    }
     float *weights = layer.weights.data(), *bias = layer.bias.data();
-    // Summed before it is subtracted: each of the batch's terms alone would be rounded as the weights are.
-    product(
-        {layer.input->data(), 1, layer.input_width}, layer.in, batch_, gradient, wide,
-        [](int64_t, int64_t) { return Vector{}; },
-        [=](int64_t row, int64_t column, Vector step) {
-          float* w = weights + row * wide + column;
-          store(w, load(w) - step);
-        });
+    if (l) {
+      turn(weights, layer.high, wide, wide, layer.turned.data(), layer.high);
+      give_below(l, AsItLies{gradient, wide}, layer.turned.data());
+    }
+    step(Turned{layer.input.data(), layer.high}, layer.in, gradient, wide, weights);
     for (int64_t j = 0; j < wide; j += kLanes) {
       Vector sum = {};
       for (int64_t b = 0; b < batch_; ++b) sum += load(gradient + b * wide + j);
@@ -272,9 +316,33 @@ class Client {
     }
   }
 
-  int64_t batch_, classes_;
+  // From the gradient [B, out] and the weights [out, in] of layer l.
+  template <typename Left>
+  void give_below(size_t l, Left gradient, const float* weights) {
+    const int64_t high = layers_[l].high;
+    const float* active = layers_[l].input.data();
+    float* to = layers_[l - 1].gradient.data();
+    product(
+        gradient, batch_, layers_[l].out, weights, high, [](int64_t, int64_t) { return Vector{}; },
+        [=](int64_t row, int64_t column, Vector sum) {
+          store(to + row * high + column, load(active + row * high + column) > 0.0f ? sum : Vector{});
+        });
+  }
+
+  // weights [rows, width] -= left [rows, B] right [B, width]. Summed before it is subtracted: each of the batch's terms
+  // alone would be rounded as the weights are.
+  template <typename Left>
+  void step(Left left, int64_t rows, const float* right, int64_t width, float* weights) {
+    product(
+        left, rows, batch_, right, width, [](int64_t, int64_t) { return Vector{}; },
+        [=](int64_t row, int64_t column, Vector sum) {
+          float* w = weights + row * width + column;
+          store(w, load(w) - sum);
+        });
+  }
+
+  int64_t batch_, lanes_;  // B, and padded
   std::vector<Layer> layers_;
-  std::vector<std::unique_ptr<Buffer>> inputs_;
 };
 
 // Where each of the batch's elements begins in an operand whose leading dimensions are those of the batch or 1.
