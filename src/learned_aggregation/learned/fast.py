@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from learned_aggregation.kernels import pallas_step
 from learned_aggregation.kernels.step import fits, kernel_step
 from learned_aggregation.learned.accumulators import (
     Accumulators,
@@ -56,8 +57,9 @@ from learned_aggregation.learned.rules import (
 )
 from learned_aggregation.types import Aggregator, ClientUpdate, Params, Theta
 
-BLOCK = 4096
-"""Parameters walked at a time: about a megabyte of features and hidden units."""
+BLOCK, ACCELERATOR_BLOCK = 4096, 1 << 18
+"""Parameters walked at a time: about a megabyte of features and hidden units, which a CPU's cache holds; an accelerator
+needs more of them at once to be busy, and each step of a loop costs it launches."""
 
 
 class Network(NamedTuple):
@@ -188,6 +190,8 @@ def tensor_step(
         return kernel_step(tensor, dense, bias, sides, weights, output, view).reshape(shape)
     scale = lax.rsqrt(1e-5 + mean_squares(tensor, view, limit))
     net = Network(dense * scale[:, None], bias, *sides, weights)
+    if limit is not None and pallas_step.fits(net, tensor, view):
+        return pallas_step.network_steps(net, tensor, view, output).reshape(shape)
     return network_steps(net, tensor, view, output, limit).reshape(shape)
 
 
@@ -244,14 +248,14 @@ def flattened(old: Accumulators) -> Accumulators:
 
 
 def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
-    """update(BLOCK, *args); its derivatives, of both modes, are those of update(None, *args).
+    """update(the backend's block, *args); its derivatives, of both modes, are those of update(None, *args).
 
     Reverse mode through a loop of slices would add up a gradient of full size for each block.
     """
 
     @jax.custom_jvp
     def walked(*args):
-        return update(BLOCK, *args)
+        return update(BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK, *args)
 
     @walked.defjvp
     def derivative(args, tangents):
