@@ -22,11 +22,12 @@ OUT = Path(__file__).parent / "out" / "results.json"
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
 KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families")
 SCALING = {
-    "num_grads": (2, 8, 64),
-    "num_local_steps": (1, 4, 64),
-    "num_tasks": (1, 8, 64),
-    "task": ("mlp32_digits_8", "mlp128_digits_8", "mlp512_digits_8"),
+    "num_grads": (2, 64),
+    "num_local_steps": (1, 64),
+    "num_tasks": (1, 64),
+    "task": ("mlp128_digits_8", "mlp512_digits_8"),
 }
+"""Each beside workload b, which has 8 clients, 4 local steps, 8 problems and 32 hidden units."""
 
 
 def names() -> list[str]:
