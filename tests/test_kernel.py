@@ -76,10 +76,12 @@ def test_it_agrees_with_the_plain_update(inputs, hidden, base):
 )
 @settings(max_examples=12, deadline=None)
 def test_it_agrees_on_any_shape_and_number_of_clients(shape, clients, seed):
+    """To 1e-5 of the largest step of this tensor or a vector of 70: that of one parameter may cancel to nothing."""
     ours, oracle = both(num_grads=clients)
-    theta, params = some_theta(oracle), tree([shape], seed)
-    given_steps = [steps(a, theta, params, clients, 2, seed) for a in (ours, oracle)]
-    assert_close(*given_steps)
+    theta, params = some_theta(oracle), tree([shape, (70,)], seed)
+    made, expected = (steps(a, theta, params, clients, 2, seed) for a in (ours, oracle))
+    for a, b in zip(made, expected, strict=True):
+        assert_close([jnp.concatenate([x.ravel() for x in a])], [jnp.concatenate([x.ravel() for x in b])])
 
 
 def test_it_is_the_kernel_that_runs():
