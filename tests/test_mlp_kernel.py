@@ -193,3 +193,18 @@ def test_what_is_not_finite_stays_so():
         delta, loss = trained(task, 0.1, params, batches(6, (2, 6)), how)
         assert jnp.isnan(loss)
         assert jnp.isnan(delta["Dense_2"]["bias"]).all()
+
+
+def test_a_client_that_diverged_leaves_the_next_one_alone():
+    """They are trained one after another in the same memory, padded to whole vectors."""
+    task, data = a_task(), batches(7, (2, 2, 6))
+    params = some_params(task)
+    broken = jax.tree.map(lambda x: jnp.stack([jnp.full_like(x, jnp.nan), x]), params)
+
+    def one(params, data):
+        return sgd_training(task, 0.1).run(params, {}, (), jax.random.key(0), data)[0]
+
+    both = jax.jit(jax.vmap(one))(broken, data)
+    alone = one(params, jax.tree.map(lambda x: x[1], data))
+    assert all(jnp.isnan(x[0]).all() for x in jax.tree.leaves(both))
+    assert_close(jax.tree.map(lambda x: x[1], both), alone, 1e-6)

@@ -1,5 +1,7 @@
 """The Pallas kernel, interpreted, against XLA's program and the plain update; what a GPU's compiler is given of it."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,10 @@ from learned_aggregation.learned import fast, rules
 from learned_aggregation.learned.base import Output
 
 INTERPRETED = pallas_step.network_steps
+
+
+class LoweringError(Exception):
+    """As Pallas has one: of no other class."""
 
 
 def operands(shape, clients, hidden, seed=0):
@@ -103,7 +109,8 @@ def test_a_gpu_compiler_is_given_one_triton_kernel():
 def test_it_is_taken_on_a_gpu_that_runs_it_and_for_what_it_is_made_for(monkeypatch):
     net, tensor, view = operands((24, 40), 8, 32)
     assert not pallas_step.fits(net, tensor, view)
-    assert not pallas_step.available.__wrapped__(), "a CPU cannot run it"
+    with pytest.warns(UserWarning, match="interpret"):
+        assert not pallas_step.available.__wrapped__(), "a CPU cannot run it"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(pallas_step, "available", lambda: True)
     assert pallas_step.fits(net, tensor, view)
@@ -113,21 +120,34 @@ def test_it_is_taken_on_a_gpu_that_runs_it_and_for_what_it_is_made_for(monkeypat
     assert not pallas_step.fits(net, tensor._replace(rms=tensor.rms.astype(jnp.bfloat16)), view)
 
 
-@pytest.mark.parametrize(("error", "taken"), [(0.0, True), (0.01, False), (ValueError, False)])
+def test_an_accelerator_takes_larger_blocks(monkeypatch):
+    limits = []
+    update = fast.in_blocks(lambda limit, x: limits.append(limit) or x)
+    update(1.0)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    update(1.0)
+    assert limits == [fast.BLOCK, fast.ACCELERATOR_BLOCK]
+    assert fast.ACCELERATOR_BLOCK > fast.BLOCK
+
+
+@pytest.mark.parametrize(("error", "taken"), [(0.0, True), (0.01, False), (LoweringError, False)])
 def test_it_is_there_where_the_compiled_one_is_right(monkeypatch, error, taken):
     """Asked in the middle of a trace, as it is."""
     grid, made = pallas_step._grid, []
 
     def compiled(operands, hidden, view, interpret):
-        if error is ValueError and not interpret:
-            raise ValueError
+        if error is LoweringError and not interpret:
+            raise LoweringError("no such instruction")
         steps = grid(operands, hidden, view, True)
         jax.debug.callback(made.append, steps)
         return steps if interpret else steps * (1 + error)
 
     monkeypatch.setattr(pallas_step, "_grid", compiled)
-    found = jax.jit(lambda x: x * pallas_step.available.__wrapped__())(1)
+    with contextlib.nullcontext() if taken else pytest.warns(UserWarning, match="XLA's program runs instead"):
+        found = jax.jit(lambda x: x * pallas_step.available.__wrapped__())(1)
     assert bool(found) == taken
+    jax.effects_barrier()
+    assert len(made) == (0 if error is LoweringError else 2)
     assert all(np.isfinite(x).all() and np.std(x) > 0 for x in made)
 
 

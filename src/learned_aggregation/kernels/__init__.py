@@ -1,7 +1,8 @@
-"""The optional CPU kernels, called through jax.ffi: learned aggregators' updates and an MLP's local training.
+"""The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates and an MLP's local training; on a GPU
+the aggregator's network, in Pallas (`pallas_step`).
 
-`python -m learned_aggregation.kernels` (which `make venv` runs) compiles them into the user's cache directory; without
-them, and anywhere but on a CPU, the same mathematics runs as XLA's own program: see `learned.fast`, `local_training`.
+`python -m learned_aggregation.kernels` (which `make venv` runs) compiles the CPU's into the user's cache directory;
+without a kernel the same mathematics runs as XLA's own program: see `learned.fast`, `local_training`.
 """
 
 import ctypes

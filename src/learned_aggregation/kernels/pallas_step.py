@@ -4,6 +4,8 @@ A program of the grid takes TILE parameters. Their features and hidden units sta
 writes each layer to memory. Sums are in float32 throughout.
 """
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -31,7 +33,10 @@ def fits(net: Any, tensor: Any, view: tuple[int, int, int, int, int]) -> bool:
 
 @cache
 def available() -> bool:
-    """Whether this machine's accelerator compiles the kernel, and gives what its interpretation gives."""
+    """Whether this machine's accelerator compiles the kernel, and gives what its interpretation gives.
+
+    Warns, once, if not.
+    """
     hidden, p, q, n = 32, 24, 40, 24 * 40
     sizes = {"deltas": 3 * n, "param": n, "mean": n, "momentum": DECAYS * n, "rms": n}
     sizes |= {"factor_p": DECAYS * p, "factor_q": DECAYS * q, "along_p": hidden * p, "along_q": hidden * q}
@@ -42,14 +47,24 @@ def available() -> bool:
     operands["output"] = np.array([1.0, 0.01], np.float32)
 
     def steps(interpret: bool) -> np.ndarray:
-        # Compiled ahead of time, it runs in the middle of a trace as well.
-        run = partial(_grid, hidden=hidden, view=(1, p, 1, q, 1), interpret=interpret)
-        return np.asarray(jax.jit(run).lower(operands).compile()(operands))
+        return np.asarray(
+            jax.jit(partial(_grid, hidden=hidden, view=(1, p, 1, q, 1), interpret=interpret))(operands)
+        )
 
     try:
-        return np.allclose(steps(False), steps(True), rtol=1e-4)
-    except (RuntimeError, ValueError, NotImplementedError):
-        return False  # a compiler's limits: XLA's program is always there
+        # It is asked in the middle of a trace, which would take these computations in: a trace is its thread's own.
+        with ThreadPoolExecutor(1) as thread:
+            ours, oracle = (thread.submit(steps, how).result() for how in (False, True))
+        reason = "" if np.allclose(ours, oracle, rtol=1e-4) else "other steps than its interpretation's"
+    except Exception as error:  # compilers have errors of their own, and XLA's program is always there
+        reason = str(error) or type(error).__name__
+    if reason:
+        got = reason.splitlines()[0]
+        warnings.warn(
+            f"kernel: expected a GPU that runs Pallas's, got: {got}. XLA's program runs instead.",
+            stacklevel=2,
+        )
+    return not reason
 
 
 def network_steps(
@@ -61,6 +76,7 @@ def network_steps(
       net: `fast.Network`, its hidden size a power of two, at least 16; tensor: `fast.Tensor` with momentum.
       view: (A, p, B, q, 1).
       interpret: as XLA's operations, on any backend.
+    Source of the mathematics: see `learned.features`.
     """
     given = tensor._asdict() | {name: x for name, x in net._asdict().items() if name != "weights"}
     sizes = jnp.stack([jnp.asarray(x, jnp.float32) for x in (output.scale, output.exponent)])

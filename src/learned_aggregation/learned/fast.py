@@ -57,9 +57,10 @@ from learned_aggregation.learned.rules import (
 )
 from learned_aggregation.types import Aggregator, ClientUpdate, Params, Theta
 
-BLOCK, ACCELERATOR_BLOCK = 4096, 1 << 18
+BLOCK, ACCELERATOR_BLOCK = 4096, 1 << 16
 """Parameters walked at a time: about a megabyte of features and hidden units, which a CPU's cache holds; an accelerator
-needs more of them at once to be busy, and each step of a loop costs it launches."""
+needs more of them at once to be busy, and each step of a loop costs it launches, but every problem and arm takes as
+much memory as its block: 25 megabytes."""
 
 
 class Network(NamedTuple):
