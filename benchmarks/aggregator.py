@@ -14,8 +14,8 @@ import optax
 
 from benchmarks.timing import interleaved, matrix_peak, paired_ratio, row
 from learned_aggregation import ClientUpdate, get_aggregator, kernels
+from learned_aggregation.aggregators.learned.rules import adafac_family
 from learned_aggregation.kernels import step as kernel_step
-from learned_aggregation.learned.rules import adafac_family
 
 WIDTHS = {
     "100k": (784, 128, 128, 10),

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_aggregation.estimators import ESTIMATORS
+from learned_aggregation.meta_training.estimators import ESTIMATORS
+from learned_aggregation.meta_training.unroll import EpisodeSchedule, unroll
 from learned_aggregation.types import GradientEstimator, InnerProblem
-from learned_aggregation.unroll import EpisodeSchedule, unroll
 
 OUT = Path(__file__).parent / "out" / "estimators.json"
 STD = 0.01
@@ -69,8 +69,8 @@ def quadratic(problems: int) -> Workload:
 def digits(problems: int) -> Workload:
     """MLP 64-8-10 on digits trained by LAgg-A (width 8, over Nesterov), K 4, H 4, B 16, 100 rounds, L 10."""
     from learned_aggregation import build
-    from learned_aggregation.config import Config
-    from learned_aggregation.inner_problem import inner_problem
+    from learned_aggregation.config.resolve import Config
+    from learned_aggregation.problems.inner_problem import inner_problem
 
     config = Config(
         task="mlp8_digits_8",

@@ -20,16 +20,16 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     Args:
       name: "families/{family}/{fedavg or learned}".
     """
-    from learned_aggregation.parallel import use_devices
+    from learned_aggregation.devices.parallel import use_devices
 
     use_devices(1)
     import jax
 
     from learned_aggregation import build
-    from learned_aggregation.config import load_config
-    from learned_aggregation.meta_test import Budget, Program
-    from learned_aggregation.parallel import job_mesh
-    from learned_aggregation.pretrained import card_settings
+    from learned_aggregation.config.resolve import load_config
+    from learned_aggregation.devices.parallel import job_mesh
+    from learned_aggregation.meta_testing.program import Budget, Program
+    from learned_aggregation.pretrained.names import card_settings
 
     _, family, entrant = name.split("/")
     config = load_config(["--config", str(CONFIGS / f"families_{family}.py")])

@@ -10,15 +10,15 @@ CLIENTS, STEPS, BATCH, RATE, ROUNDS = 8, 4, 32, 0.5, 500
 
 
 def measure(name: str, repeats: int) -> list[dict[str, Any]]:
-    from learned_aggregation.parallel import use_devices
+    from learned_aggregation.devices.parallel import use_devices
 
     use_devices(1)
     import jax
 
     from learned_aggregation import build
-    from learned_aggregation.config import Config
-    from learned_aggregation.meta_test import Budget, Program
-    from learned_aggregation.parallel import job_mesh
+    from learned_aggregation.config.resolve import Config
+    from learned_aggregation.devices.parallel import job_mesh
+    from learned_aggregation.meta_testing.program import Budget, Program
 
     config = Config(run_type="benchmark", optimizer="fedavg", task="mlp32_digits_8", local_batch_size=BATCH)
     loaded = build.load_task(config, "mlp32_digits_8")

@@ -34,7 +34,7 @@ def flops(config: Any, task: Any) -> float:
 
 def measure(name: str, settings: dict[str, Any], repeats: int) -> list[dict[str, Any]]:
     """One row for one device and one for two, interleaved where both fit; jax must not have started yet."""
-    from learned_aggregation.parallel import use_compilation_cache, use_devices
+    from learned_aggregation.devices.parallel import use_compilation_cache, use_devices
 
     use_devices(None)
     with (
@@ -48,7 +48,7 @@ def _measure(name: str, settings: dict[str, Any], repeats: int) -> list[dict[str
     import jax
 
     from learned_aggregation import build
-    from learned_aggregation.config import Config
+    from learned_aggregation.config.resolve import Config
 
     task = build.load_task(Config(**settings), settings["task"]).task
     counts = [n for n in (1, 2) if n <= len(jax.devices()) and _fits(Config(**settings), n)]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from learned_aggregation.card import read_card
-from learned_aggregation.pretrained import pretrained_directory, pretrained_names
+from learned_aggregation.pretrained.card import read_card
+from learned_aggregation.pretrained.names import pretrained_directory, pretrained_names
 from learned_aggregation.report.files import numbers, read_csv, read_json
 from learned_aggregation.report.statistics import standard_error
 

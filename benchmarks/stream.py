@@ -24,13 +24,13 @@ STEPS = 3
 
 def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     """Two rows, resident and streamed. `speed_over_resident` is paired; `read_s` is one window's, on one thread."""
-    from learned_aggregation.parallel import everywhere, job_mesh, use_devices
+    from learned_aggregation.devices.parallel import everywhere, job_mesh, use_devices
 
     use_devices(None)
     from contextlib import ExitStack
 
     from learned_aggregation import build
-    from learned_aggregation.config import Config
+    from learned_aggregation.config.resolve import Config
     from learned_aggregation.data.streaming import windows_of_all
 
     settings = WORKLOADS[name.partition("/")[2]]
@@ -62,7 +62,7 @@ class _Loop:
     def __call__(self) -> None:
         import jax
 
-        from learned_aggregation.meta_train import LAG
+        from learned_aggregation.meta_training.loop import LAG
 
         in_flight = deque()
         for _ in range(STEPS):

@@ -14,15 +14,15 @@ ROUNDS = 500
 
 
 def measure(name: str, repeats: int) -> list[dict[str, Any]]:
-    from learned_aggregation.parallel import use_devices
+    from learned_aggregation.devices.parallel import use_devices
 
     use_devices(None)
     import jax
 
     from learned_aggregation import build
-    from learned_aggregation.config import Config
-    from learned_aggregation.meta_test import Budget, Program
-    from learned_aggregation.parallel import job_mesh, jobs_at_once
+    from learned_aggregation.config.resolve import Config
+    from learned_aggregation.devices.parallel import job_mesh, jobs_at_once
+    from learned_aggregation.meta_testing.program import Budget, Program
 
     config = Config(
         run_type="benchmark",

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_aggregation import get_aggregator, pretrained
-from learned_aggregation.card import CARD_FILE, THETA_FILE, Card, card_text
-from learned_aggregation.theta_file import theta_bytes
+from learned_aggregation import get_aggregator
+from learned_aggregation.pretrained import names as pretrained
+from learned_aggregation.pretrained.card import CARD_FILE, THETA_FILE, Card, card_text
+from learned_aggregation.pretrained.theta_file import theta_bytes
 from learned_aggregation.types import ClientUpdate, Task
 
 CLASSICAL = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from learned_aggregation.averaging import weighted_mean
+from learned_aggregation.federated.averaging import weighted_mean
 
 
 @pytest.fixture(params=["cpu", "gpu"])

@@ -7,7 +7,7 @@ import pytest
 from helpers import cohort, random_tree, small_tree
 
 from learned_aggregation import build, get_aggregator
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 
 LEARNED = ("fedlagg-adafac", "fedlopt-adafac", "fedlagg", "fedlopt", "fedlagg-wavg")
@@ -96,7 +96,7 @@ def test_a_config_without_a_base_takes_the_rules_own(optimizer, given, expected)
 
 
 def test_a_theta_of_another_base_is_refused(tmp_path):
-    from learned_aggregation.theta_file import check_theta
+    from learned_aggregation.pretrained.theta_file import check_theta
 
     aggregator = get_aggregator("fedlopt", hidden_size=4)
     theta = aggregator.init_theta(jax.random.key(0))

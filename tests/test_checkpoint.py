@@ -13,9 +13,9 @@ import optax
 import pytest
 
 from learned_aggregation import atomic
-from learned_aggregation.checkpoint import Checkpointer, _verified_meta
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.theta_file import load_theta
+from learned_aggregation.pretrained.theta_file import load_theta
+from learned_aggregation.runs.checkpoint import Checkpointer, _verified_meta
 from learned_aggregation.types import MetaState
 
 SETTINGS = {"optimizer": "fedlagg-adafac", "num_grads": 8, "hidden_size": 2, "task": ["mlp", "conv"]}
@@ -289,7 +289,7 @@ def test_mismatch_of_dtype_and_tree(checkpointer):
 
 
 def test_newer_format(checkpointer, monkeypatch):
-    monkeypatch.setattr("learned_aggregation.checkpoint.FORMAT", 2)
+    monkeypatch.setattr("learned_aggregation.runs.checkpoint.FORMAT", 2)
     checkpointer.save(1, _small(1), CONFIG)
     monkeypatch.undo()
     with pytest.raises(UserError, match="format 2, this version reads 1"):
@@ -319,9 +319,9 @@ def _full_tensorstore(*_, **__):
 @pytest.mark.parametrize(
     ("target", "fails"),
     [
-        ("learned_aggregation.checkpoint._write_arrays", _full_tensorstore),
-        ("learned_aggregation.checkpoint._sync_tree", _full_disk),
-        ("learned_aggregation.checkpoint.replace_file", _full_disk),
+        ("learned_aggregation.runs.checkpoint._write_arrays", _full_tensorstore),
+        ("learned_aggregation.runs.checkpoint._sync_tree", _full_disk),
+        ("learned_aggregation.runs.checkpoint.replace_file", _full_disk),
         ("os.mkdir", _full_disk),
         ("os.replace", _full_disk),
     ],

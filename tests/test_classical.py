@@ -10,10 +10,10 @@ from helpers import assert_close, cohort, random_tree, regression_batches, regre
 
 from learned_aggregation import get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS, accepted_options
-from learned_aggregation.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.errors import UserError
-from learned_aggregation.federated import federated_round, init_server
-from learned_aggregation.local_training import local_training
+from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.round import federated_round, init_server
 
 CLIENTS = 4
 ROUNDS = 6

@@ -8,9 +8,9 @@ import pytest
 
 from learned_aggregation import jobs
 from learned_aggregation.cli import main
-from learned_aggregation.config import load_config
+from learned_aggregation.config.resolve import load_config
+from learned_aggregation.config.settings import SETTINGS
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 

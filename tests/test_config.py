@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learned_aggregation import config as config_module
-from learned_aggregation.config import Config, config_text, load_config, meta_train_name, run_dir
+from learned_aggregation.config import resolve as config_module
+from learned_aggregation.config.resolve import Config, config_text, load_config, meta_train_name, run_dir
+from learned_aggregation.config.settings import META_LOSS_SPLITS, RUN_TYPES, SETTINGS
 from learned_aggregation.errors import UserError
-from learned_aggregation.settings import META_LOSS_SPLITS, RUN_TYPES, SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(p for p in (ROOT / "config").glob("*/*.py") if p.parent.name != "_base_")
@@ -336,9 +336,9 @@ def test_a_config_is_checked_and_frozen_also_when_made_in_python():
 
 
 def test_choices_written_here_agree_with_where_they_are_defined():
-    from learned_aggregation.inner_problem import SAME_DATA
     from learned_aggregation.jobs import JOBS
-    from learned_aggregation.meta_optimizer import Schedule
+    from learned_aggregation.meta_training.optimizer import Schedule
+    from learned_aggregation.problems.inner_problem import SAME_DATA
     from learned_aggregation.types import SPLITS
 
     assert (SAME_DATA, *SPLITS) == META_LOSS_SPLITS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from learned_aggregation.config import load_config, meta_train_name
+from learned_aggregation.config.resolve import load_config, meta_train_name
 from learned_aggregation.tasks.listing import parameter_count
 
 ROOT = Path(__file__).resolve().parent.parent

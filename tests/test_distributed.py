@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learned_aggregation.distributed import from_environment, start, under_slurm
+from learned_aggregation.devices.distributed import from_environment, start, under_slurm
 from learned_aggregation.errors import UserError
 
 ROOT = Path(__file__).parent.parent

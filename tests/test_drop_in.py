@@ -13,9 +13,9 @@ from helpers import CLASSICAL, cohort, random_tree, small_tree
 
 from learned_aggregation import DropIn, get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS
-from learned_aggregation.drop_in import OutsideTrainedRange, fixed_clients
 from learned_aggregation.errors import UserError
 from learned_aggregation.integrations.optax import to_optax
+from learned_aggregation.pretrained.drop_in import OutsideTrainedRange, fixed_clients
 
 GUIDE = (Path(__file__).parent.parent / "docs/integrations.md").read_text()
 CLIENTS = 4

@@ -4,10 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_aggregation.antithetic import perturbation
-from learned_aggregation.estimators.pes import PESState, pes, pes_window
+from learned_aggregation.meta_training.antithetic import perturbation
+from learned_aggregation.meta_training.estimators.pes import PESState, pes, pes_window
+from learned_aggregation.meta_training.unroll import (
+    Episode,
+    EpisodeSchedule,
+    is_over,
+    start_episode,
+    start_midway,
+    unroll,
+)
 from learned_aggregation.types import InnerProblem
-from learned_aggregation.unroll import Episode, EpisodeSchedule, is_over, start_episode, start_midway, unroll
 
 WINDOW, WINDOWS, STD, PARTICLES = 5, 4, 0.01, 20_000
 CURVATURE = jnp.array([1.0, 0.3, 0.05])

@@ -9,11 +9,11 @@ import pytest
 import tiny_run
 
 from learned_aggregation import build
-from learned_aggregation.antithetic import perturbation
-from learned_aggregation.config import Config
-from learned_aggregation.estimators import ESTIMATORS
+from learned_aggregation.config.resolve import Config
+from learned_aggregation.meta_training.antithetic import perturbation
+from learned_aggregation.meta_training.estimators import ESTIMATORS
+from learned_aggregation.meta_training.unroll import Episode, EpisodeSchedule, is_over
 from learned_aggregation.types import InnerProblem
-from learned_aggregation.unroll import Episode, EpisodeSchedule, is_over
 
 WINDOW, WINDOWS, STD, PARTICLES = 5, 4, 0.01, 20_000
 SCHEDULE = EpisodeSchedule(WINDOW * WINDOWS, WINDOW * WINDOWS, WINDOW)

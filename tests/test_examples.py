@@ -8,7 +8,7 @@ import pytest
 from helpers import fresh_pretrained
 
 from learned_aggregation import load_aggregator
-from learned_aggregation.pretrained import pretrained_names
+from learned_aggregation.pretrained.names import pretrained_names
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -8,8 +8,14 @@ from helpers import cohort, random_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned_aggregation.learned import fast, rules
-from learned_aggregation.learned.fast_blocks import loops, outer_product, outer_sum, view_of, view_without
+from learned_aggregation.aggregators.learned import fast, rules
+from learned_aggregation.aggregators.learned.fast_blocks import (
+    loops,
+    outer_product,
+    outer_sum,
+    view_of,
+    view_without,
+)
 
 K = 3
 SIZES = {"num_grads": K, "hidden_size": 4}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_aggregation import get_aggregator
+from learned_aggregation.aggregators.learned import fast
+from learned_aggregation.aggregators.learned.set_rule import TRUST
 from learned_aggregation.errors import UserError
-from learned_aggregation.learned import fast
-from learned_aggregation.learned.set_rule import TRUST
 
 SHAPES = [(), (9,), (0, 3), (50, 1), (7, 7), (3, 2, 4, 8)]
 

@@ -449,7 +449,7 @@ def test_the_strategy_is_flowers(capsys):
 
 
 def test_a_name_or_a_path_is_loaded(tmp_path):
-    from learned_aggregation.theta_file import save_theta
+    from learned_aggregation.pretrained.theta_file import save_theta
 
     rule = learned()
     save_theta(tmp_path / "t.safetensors", rule.theta, {"optimizer": rule.name, "hidden_size": 4})

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from learned_aggregation import ClientUpdate, get_aggregator
-from learned_aggregation.learned.accumulators import factored_dims, update_accumulators
-from learned_aggregation.learned.features import adafac_features, delta_features, normalise, step_features
-from learned_aggregation.learned.rules import adafac_family, decays_of
+from learned_aggregation.aggregators.learned.accumulators import factored_dims, update_accumulators
+from learned_aggregation.aggregators.learned.features import (
+    adafac_features,
+    delta_features,
+    normalise,
+    step_features,
+)
+from learned_aggregation.aggregators.learned.rules import adafac_family, decays_of
 
 CASES = {
     "i_fedlagg_adafac": "fedlagg-adafac",

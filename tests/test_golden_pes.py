@@ -8,16 +8,16 @@ import optax
 import pytest
 
 from learned_aggregation import get_aggregator
-from learned_aggregation.clients.sgd import sgd
-from learned_aggregation.estimators.pes import PESState, pes_window
-from learned_aggregation.federated import federated_round, init_server
-from learned_aggregation.inner_problem import normalise_loss
-from learned_aggregation.local_training import local_training
-from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
+from learned_aggregation.federated.clients.sgd import sgd
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.round import federated_round, init_server
+from learned_aggregation.meta_training.estimators.pes import PESState, pes_window
+from learned_aggregation.meta_training.optimizer import Schedule, learning_rate_schedule, meta_optimizer
+from learned_aggregation.meta_training.unroll import Episode, is_over, log_uniform_length
+from learned_aggregation.problems.inner_problem import normalise_loss
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import mlp
 from learned_aggregation.types import Dataset, InnerProblem, Split
-from learned_aggregation.unroll import Episode, is_over, log_uniform_length
 
 
 def digits_task():

@@ -14,7 +14,7 @@ import pytest
 from helpers import fresh_pretrained
 
 from learned_aggregation.cli import main
-from learned_aggregation.config import load_config
+from learned_aggregation.config.resolve import load_config
 from learned_aggregation.jobs import compare as compare_job
 from learned_aggregation.jobs import sweep as sweep_job
 

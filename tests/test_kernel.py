@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_aggregation import kernels
+from learned_aggregation.aggregators.learned import fast, rules
 from learned_aggregation.errors import UserError
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels import step as kernel_call
-from learned_aggregation.learned import fast, rules
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch, tmp_path):
 PROGRAM = """
 import jax, jax.numpy as jnp
 from learned_aggregation import get_aggregator, kernels
-from learned_aggregation.parallel import use_compilation_cache
+from learned_aggregation.devices.parallel import use_compilation_cache
 from learned_aggregation.types import ClientUpdate
 from pathlib import Path
 import sys

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from tiny_run import CHECKPOINTS, FLAGS, RUN, files_below, metrics, saved_state
 
-from learned_aggregation.checkpoint import Checkpointer, _verified_meta
+from learned_aggregation.runs.checkpoint import Checkpointer, _verified_meta
 
 MAIN = Path(__file__).resolve().parent.parent / "src" / "main.py"
 STEPS = 200

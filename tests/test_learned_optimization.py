@@ -12,10 +12,10 @@ from helpers import CLASSICAL, cohort, random_tree, small_tree
 
 from learned_aggregation import DropIn, get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS
-from learned_aggregation.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.errors import UserError
-from learned_aggregation.inner_problem import RoundSizes, inner_problem
-from learned_aggregation.local_training import local_training
+from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.problems.inner_problem import RoundSizes, inner_problem
 
 pytestmark = pytest.mark.extras
 pytest.importorskip("learned_optimization")

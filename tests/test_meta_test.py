@@ -7,15 +7,15 @@ import pytest
 
 from learned_aggregation.aggregators import get_aggregator
 from learned_aggregation.aggregators.fedavg import fedavg
-from learned_aggregation.clients.adamw import adamw
-from learned_aggregation.clients.sgd import sgd
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.evaluation import chunked, evaluate_split
-from learned_aggregation.federated import federated_round, init_server
-from learned_aggregation.inner_problem import RoundSizes, draw_round
-from learned_aggregation.local_training import local_training
-from learned_aggregation.meta_test import Budget, Contest, Program, Shared
-from learned_aggregation.parallel import job_mesh
+from learned_aggregation.devices.parallel import job_mesh
+from learned_aggregation.federated.clients.adamw import adamw
+from learned_aggregation.federated.clients.sgd import sgd
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.round import federated_round, init_server
+from learned_aggregation.meta_testing.evaluation import chunked, evaluate_split
+from learned_aggregation.meta_testing.program import Budget, Contest, Program, Shared
+from learned_aggregation.problems.inner_problem import RoundSizes, draw_round
 from learned_aggregation.tasks import make_task
 
 

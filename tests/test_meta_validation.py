@@ -8,9 +8,9 @@ import tiny_run
 from tiny_run import CHECKPOINTS, files_below, meta_train, metrics
 
 from learned_aggregation import build
-from learned_aggregation.config import load_config
-from learned_aggregation.meta_validation import Validation, after, before_first
-from learned_aggregation.theta_file import load_theta
+from learned_aggregation.config.resolve import load_config
+from learned_aggregation.meta_training.validation import Validation, after, before_first
+from learned_aggregation.pretrained.theta_file import load_theta
 
 BEST = CHECKPOINTS / "best.safetensors"
 STEPS = 8

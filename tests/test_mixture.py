@@ -8,13 +8,13 @@ import pytest
 from tiny_run import SIZES
 
 from learned_aggregation import build
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
+from learned_aggregation.devices.parallel import job_mesh
 from learned_aggregation.errors import UserError
-from learned_aggregation.meta_step import init_meta_state, make_outer_step
-from learned_aggregation.parallel import job_mesh
+from learned_aggregation.meta_training.outer_step import init_meta_state, make_outer_step
+from learned_aggregation.meta_training.unroll import is_over, log_uniform_length
+from learned_aggregation.problems.variation import geometric, log_uniform, varied
 from learned_aggregation.types import GradientEstimator, InnerProblem
-from learned_aggregation.unroll import is_over, log_uniform_length
-from learned_aggregation.variation import geometric, log_uniform, varied
 
 MIXTURE = SIZES | {
     "optimizer": "fedlopt",  # serves any K

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_aggregation import kernels
+from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels.mlp_sgd import sgd_training
-from learned_aggregation.local_training import local_training
-from learned_aggregation.task_augmentation import augmented, draw_augmentation
+from learned_aggregation.problems.task_augmentation import augmented, draw_augmentation
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.types import SPLITS, Dataset, Split

@@ -11,14 +11,14 @@ import pytest
 from flax import linen as nn
 
 from learned_aggregation import get_aggregator
-from learned_aggregation.averaging import weighted_mean
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.evaluation import chunked, evaluate_split
-from learned_aggregation.federated import federated_round, init_server
-from learned_aggregation.inner_problem import RoundSizes
-from learned_aggregation.local_training import local_training
-from learned_aggregation.meta_test import Budget, Contest, Program, Shared
-from learned_aggregation.parallel import job_mesh
+from learned_aggregation.devices.parallel import job_mesh
+from learned_aggregation.federated.averaging import weighted_mean
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.round import federated_round, init_server
+from learned_aggregation.meta_testing.evaluation import chunked, evaluate_split
+from learned_aggregation.meta_testing.program import Budget, Contest, Program, Shared
+from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.language_modelling import language_modelling
 from learned_aggregation.tasks.listing import parameter_count

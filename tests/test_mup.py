@@ -12,15 +12,15 @@ from helpers import cohort, random_tree
 
 from learned_aggregation import build
 from learned_aggregation.aggregators import get_aggregator
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
-from learned_aggregation.federated import federated_round, init_server
-from learned_aggregation.local_training import local_training
-from learned_aggregation.mup import infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
+from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.round import federated_round, init_server
+from learned_aggregation.pretrained.theta_file import save_theta
+from learned_aggregation.problems.mup import infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
 from learned_aggregation.tasks.flax_task import flax_task
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.names import width_probes
-from learned_aggregation.theta_file import save_theta
 
 WIDTHS, BASE, SIDE, CLASSES = (32, 256, 1024), 32, 4, 5
 CLIENTS, STEPS, BATCH, ROUNDS = 2, 2, 8, 3

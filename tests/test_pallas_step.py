@@ -10,9 +10,9 @@ from helpers import cohort, random_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learned_aggregation.aggregators.learned import fast, rules
+from learned_aggregation.aggregators.learned.base import Output
 from learned_aggregation.kernels import pallas_step
-from learned_aggregation.learned import fast, rules
-from learned_aggregation.learned.base import Output
 
 INTERPRETED = pallas_step.network_steps
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learned_aggregation.comparison import Entry, compare, interval, rounds_to
-from learned_aggregation.points import (
+from learned_aggregation.meta_testing.comparison import Entry, compare, interval, rounds_to
+from learned_aggregation.meta_testing.points import (
     draw,
     grid,
     last_values,

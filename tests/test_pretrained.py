@@ -14,14 +14,15 @@ import pytest
 import tiny_run
 
 import learned_aggregation
-from learned_aggregation import build, export, pretrained
-from learned_aggregation.card import read_card, readme_text
-from learned_aggregation.config import load_config
-from learned_aggregation.drop_in import OutsideTrainedRange
+from learned_aggregation import build, export
+from learned_aggregation.config.resolve import load_config
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import compare
-from learned_aggregation.loading import load_aggregator
-from learned_aggregation.theta_file import load_theta, save_theta
+from learned_aggregation.pretrained import names as pretrained
+from learned_aggregation.pretrained.card import read_card, readme_text
+from learned_aggregation.pretrained.drop_in import OutsideTrainedRange
+from learned_aggregation.pretrained.loading import load_aggregator
+from learned_aggregation.pretrained.theta_file import load_theta, save_theta
 
 REPOSITORY = Path(__file__).parent.parent
 NAME = "tiny-agg"
@@ -337,7 +338,7 @@ def test_every_pretrained_aggregator_of_the_repository_is_whole(name):
 
 def test_names_are_looked_up_without_jax():
     code = (
-        "import sys, learned_aggregation, learned_aggregation.pretrained as p; p.pretrained_names(); "
+        "import sys, learned_aggregation, learned_aggregation.pretrained.names as p; p.pretrained_names(); "
         "import learned_aggregation.integrations; sys.exit('jax' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(REPOSITORY / "src")})

@@ -8,7 +8,8 @@ import pytest
 import tiny_run
 from tiny_run import CHECKPOINTS, RUN, files_below, meta_train, metrics, saved_state
 
-from learned_aggregation import build, checkpoint
+from learned_aggregation import build
+from learned_aggregation.runs import checkpoint
 
 STEPS = 9
 

@@ -14,7 +14,7 @@ import tiny_run
 from tiny_run import files_below, meta_train, metrics, saved_state
 
 from learned_aggregation import build, cli
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.data import DataOptions, augment, load_dataset, streaming
 from learned_aggregation.data.sampling import sample_cohort
 from learned_aggregation.data.streaming import (
@@ -32,10 +32,10 @@ from learned_aggregation.data.windows import (
     whole_window,
     window_rows,
 )
+from learned_aggregation.devices.parallel import everywhere, job_mesh
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.inner_problem import RoundSizes
-from learned_aggregation.meta_test import Budget, Program, Shared
-from learned_aggregation.parallel import everywhere, job_mesh
+from learned_aggregation.meta_testing.program import Budget, Program, Shared
+from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.types import FederatedData, Split
 
 pytest.importorskip("grain")

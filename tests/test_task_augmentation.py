@@ -7,11 +7,11 @@ import pytest
 from tiny_run import SIZES
 
 from learned_aggregation import build
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
-from learned_aggregation.mup import shapes_of
-from learned_aggregation.task_augmentation import Augmentation, augmented, draw_augmentation
-from learned_aggregation.unroll import is_over
+from learned_aggregation.meta_training.unroll import is_over
+from learned_aggregation.problems.mup import shapes_of
+from learned_aggregation.problems.task_augmentation import Augmentation, augmented, draw_augmentation
 
 CONFIG = Config(**SIZES | {"task": "conv4_digits_8"})
 

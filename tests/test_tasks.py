@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from learned_aggregation.cli import main
-from learned_aggregation.config import Config, load_config, meta_train_name
+from learned_aggregation.config.resolve import Config, load_config, meta_train_name
 from learned_aggregation.data import DATASETS, DataOptions, describe, glyphs, load_dataset
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks import listing, make_model, make_task

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.theta_file import check_theta, load_theta, resolve_theta_path, save_theta
+from learned_aggregation.pretrained.theta_file import check_theta, load_theta, resolve_theta_path, save_theta
 
 SETTINGS = {"optimizer": "fedlagg-adafac", "num_grads": 8, "hidden_size": 4}
 

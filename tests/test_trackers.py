@@ -9,8 +9,8 @@ import textwrap
 import pytest
 
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.trackers import TRACKERS, make_tracker
-from learned_aggregation.trackers.csv import CsvTracker
+from learned_aggregation.runs.trackers import TRACKERS, make_tracker
+from learned_aggregation.runs.trackers.csv import CsvTracker
 
 ROWS = [(step, {"meta_loss": 1 / step, "clip": step}) for step in range(1, 6)]
 
@@ -128,7 +128,7 @@ def test_wandb_offline_stays_in_its_directory_and_off_the_network(tmp_path):
     script = textwrap.dedent(f"""
         import os
         before = dict(os.environ)
-        from learned_aggregation.trackers import make_tracker
+        from learned_aggregation.runs.trackers import make_tracker
         tracker = make_tracker(["wandb"], {str(tmp_path / "run")!r}, wandb_dir={str(tmp_path / "w")!r},
                                config={{"num_grads": 8}})
         tracker.log(1, {{"meta_loss": 0.5}})

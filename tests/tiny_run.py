@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_aggregation import build, cli, parallel
-from learned_aggregation.checkpoint import Checkpointer
-from learned_aggregation.config import Config, config_text
+from learned_aggregation import build, cli
+from learned_aggregation.config.resolve import Config, config_text
+from learned_aggregation.devices import parallel
+from learned_aggregation.runs.checkpoint import Checkpointer
 
 NAME = "tiny"
 SIZES = {

@@ -3,20 +3,26 @@
 from importlib import import_module
 from typing import Any
 
+from learned_aggregation import moved
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "get_aggregator": "learned_aggregation.aggregators",
-    "load_aggregator": "learned_aggregation.loading",
-    "DropIn": "learned_aggregation.drop_in",
+    "load_aggregator": "learned_aggregation.pretrained.loading",
+    "DropIn": "learned_aggregation.pretrained.drop_in",
     "Aggregator": "learned_aggregation.types",
     "ClientUpdate": "learned_aggregation.types",
 }
 __all__ = ["__version__", *_PUBLIC]
 
+moved.install()
+
 
 def __getattr__(name: str) -> Any:
     """Imports the public names on first use, so that `--help` does not pay for JAX."""
+    if name in moved.MOVED:
+        return import_module(f"{__name__}.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from learned_aggregation.aggregators import get_aggregator, option_defaults
-from learned_aggregation.clients import ADAPTIVE, LOCAL_OPTIMIZERS
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.data import DataOptions
 from learned_aggregation.data.partitions import PARTITIONS, partition, split_labels
 from learned_aggregation.data.streaming import (
@@ -23,21 +22,31 @@ from learned_aggregation.data.streaming import (
     first_windows,
     resident_or_streamed,
 )
+from learned_aggregation.devices.parallel import everywhere, job_mesh, put
 from learned_aggregation.errors import UserError
-from learned_aggregation.estimators import ESTIMATORS
-from learned_aggregation.evaluation import chunked
-from learned_aggregation.inner_problem import SAME_DATA, RoundSizes, inner_problem
+from learned_aggregation.federated.clients import ADAPTIVE, LOCAL_OPTIMIZERS
+from learned_aggregation.federated.local_training import LocalTraining, local_training
 from learned_aggregation.kernels.mlp_sgd import sgd_training
-from learned_aggregation.local_training import LocalTraining, local_training
-from learned_aggregation.meta_optimizer import Schedule, learning_rate_schedule, meta_optimizer
-from learned_aggregation.meta_step import OuterStep, init_meta_state, make_outer_step, place
-from learned_aggregation.meta_test import Contest, Rates, Shared
-from learned_aggregation.meta_validation import Validation, before_first, make_score
-from learned_aggregation.mup import Factors, infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
-from learned_aggregation.parallel import everywhere, job_mesh, put
-from learned_aggregation.task_augmentation import Augmentation, augmented, draw_augmentation
+from learned_aggregation.meta_testing.evaluation import chunked
+from learned_aggregation.meta_testing.program import Contest, Rates, Shared
+from learned_aggregation.meta_training.estimators import ESTIMATORS
+from learned_aggregation.meta_training.optimizer import Schedule, learning_rate_schedule, meta_optimizer
+from learned_aggregation.meta_training.outer_step import OuterStep, init_meta_state, make_outer_step, place
+from learned_aggregation.meta_training.unroll import EpisodeSchedule
+from learned_aggregation.meta_training.validation import Validation, before_first, make_score
+from learned_aggregation.pretrained.theta_file import check_theta, load_theta
+from learned_aggregation.problems.inner_problem import SAME_DATA, RoundSizes, inner_problem
+from learned_aggregation.problems.mup import (
+    Factors,
+    infer_factors,
+    mup_aggregator,
+    mup_local,
+    mup_task,
+    shapes_of,
+)
+from learned_aggregation.problems.task_augmentation import Augmentation, augmented, draw_augmentation
+from learned_aggregation.problems.variation import geometric, log_uniform, varied
 from learned_aggregation.tasks import make_task, probe_tasks
-from learned_aggregation.theta_file import check_theta, load_theta
 from learned_aggregation.types import (
     Aggregator,
     Dataset,
@@ -49,8 +58,6 @@ from learned_aggregation.types import (
     Task,
     Theta,
 )
-from learned_aggregation.unroll import EpisodeSchedule
-from learned_aggregation.variation import geometric, log_uniform, varied
 
 RATES = (
     "learning_rate",

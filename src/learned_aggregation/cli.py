@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from learned_aggregation.config import config_text, read_command_line
+from learned_aggregation.config.resolve import config_text, read_command_line
 from learned_aggregation.errors import RunError, UserError
 
 

@@ -17,7 +17,10 @@ import numpy as np
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import aggregator_options, rates_of, theta_settings
-from learned_aggregation.card import (
+from learned_aggregation.config.resolve import Config, load_config, meta_train_name
+from learned_aggregation.config.settings import INNER, META, SETTINGS
+from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.pretrained.card import (
     CARD_FILE,
     RANGES,
     README_FILE,
@@ -27,12 +30,9 @@ from learned_aggregation.card import (
     read_card,
     readme_text,
 )
-from learned_aggregation.config import Config, load_config, meta_train_name
-from learned_aggregation.drop_in import DropIn, fixed_clients
-from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.pretrained.drop_in import DropIn, fixed_clients
+from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
 from learned_aggregation.report.files import read_json
-from learned_aggregation.settings import INNER, META, SETTINGS
-from learned_aggregation.theta_file import load_theta, theta_bytes
 
 _COLUMNS = ("step", "meta_loss", "elapsed_s")
 

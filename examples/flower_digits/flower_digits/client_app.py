@@ -10,8 +10,8 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from flower_digits.problem import NO_STATE, client_examples, initial_params, mean_metrics, problem
+from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.integrations.flower import from_record, to_record
-from learned_aggregation.local_training import local_training
 
 app = ClientApp()
 

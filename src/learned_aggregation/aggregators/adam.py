@@ -2,7 +2,7 @@
 
 import optax
 
-from learned_aggregation.classical import check_positive, classical
+from learned_aggregation.aggregators.classical import check_positive, classical
 from learned_aggregation.types import Aggregator, Params
 
 

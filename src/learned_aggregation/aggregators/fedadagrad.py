@@ -1,6 +1,6 @@
 """`fedadagrad`."""
 
-from learned_aggregation.classical import adaptive
+from learned_aggregation.aggregators.classical import adaptive
 from learned_aggregation.types import Aggregator
 
 

@@ -1,6 +1,6 @@
 """`fedadam`."""
 
-from learned_aggregation.classical import adaptive, check_range
+from learned_aggregation.aggregators.classical import adaptive, check_range
 from learned_aggregation.types import Aggregator
 
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from learned_aggregation.classical import classical
+from learned_aggregation.aggregators.classical import classical
 from learned_aggregation.types import Aggregator
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from learned_aggregation.classical import check_range, classical
+from learned_aggregation.aggregators.classical import check_range, classical
 from learned_aggregation.types import Aggregator, Params
 
 

@@ -1,6 +1,6 @@
 """`fedlagg-adafac`."""
 
-from learned_aggregation.learned.fast import fast_adafac
+from learned_aggregation.aggregators.learned.fast import fast_adafac
 from learned_aggregation.types import Aggregator
 
 

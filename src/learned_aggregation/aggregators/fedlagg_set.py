@@ -1,6 +1,6 @@
 """`fedlagg-set`."""
 
-from learned_aggregation.learned.set_rule import set_rule
+from learned_aggregation.aggregators.learned.set_rule import set_rule
 from learned_aggregation.types import Aggregator
 
 

@@ -1,6 +1,6 @@
 """`fedlagg-wavg`."""
 
-from learned_aggregation.learned.fast import fast_plain
+from learned_aggregation.aggregators.learned.fast import fast_plain
 from learned_aggregation.types import Aggregator
 
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from learned_aggregation.classical import adaptive, check_range
+from learned_aggregation.aggregators.classical import adaptive, check_range
 from learned_aggregation.types import Aggregator
 
 

@@ -20,8 +20,8 @@ from jax.sharding import NamedSharding
 from learned_aggregation.data.augment import augmented
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.data.windows import Places, new_places, plan, whole_window, window_rows
+from learned_aggregation.devices.parallel import put
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.parallel import put
 from learned_aggregation.types import FederatedData, Split
 
 AT_ONCE = 4

@@ -13,8 +13,8 @@ from learned_optimization.learned_optimizers import base as lopt_base  # pyright
 from learned_optimization.optimizers import base as opt_base  # pyright: ignore[reportMissingImports]
 
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.drop_in import DropIn
 from learned_aggregation.errors import UserError
+from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.types import (
     SPLITS,
     AggState,

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from learned_aggregation.drop_in import DropIn
 from learned_aggregation.errors import UserError
+from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.types import AggState, Params
 
 

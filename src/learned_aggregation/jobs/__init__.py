@@ -1,6 +1,6 @@
 """What a command line can run: one file a run type, each tying config, build and run directory together."""
 
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry
 
@@ -23,9 +23,9 @@ def run(config: Config, command: str) -> int:
     Args:
       command: the command line, recorded in the run's directory.
     """
-    from learned_aggregation import distributed
     from learned_aggregation.data.cache import cache_dir
-    from learned_aggregation.parallel import use_compilation_cache, use_devices
+    from learned_aggregation.devices import distributed
+    from learned_aggregation.devices.parallel import use_compilation_cache, use_devices
 
     asked = None
     if config.coordinator_address is not None:

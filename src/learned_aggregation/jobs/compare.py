@@ -12,17 +12,25 @@ import numpy as np
 
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.comparison import Entry, compare
-from learned_aggregation.config import Config, config_text, run_dir
+from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
-from learned_aggregation.meta_test import Curves
-from learned_aggregation.points import Point, grid, last_values, mean_values, on_edge, widened, winner
-from learned_aggregation.pretrained import card_settings
+from learned_aggregation.meta_testing.comparison import Entry, compare
+from learned_aggregation.meta_testing.points import (
+    Point,
+    grid,
+    last_values,
+    mean_values,
+    on_edge,
+    widened,
+    winner,
+)
+from learned_aggregation.meta_testing.program import Curves
+from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.tables import print_comparison, print_rounds_table
-from learned_aggregation.rounds_file import Record, write_rounds
-from learned_aggregation.run_directory import RunDirectory, unused
+from learned_aggregation.runs.rounds_file import Record, write_rounds
+from learned_aggregation.runs.run_directory import RunDirectory, unused
 from learned_aggregation.types import Theta
 
 YARDSTICK = "fedavg"

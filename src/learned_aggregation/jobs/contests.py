@@ -12,13 +12,13 @@ import numpy as np
 
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.data.partitions import class_counts, split_labels
-from learned_aggregation.distributed import runtime_error
-from learned_aggregation.meta_test import Budget, Curves, Program
-from learned_aggregation.parallel import job_mesh, jobs_at_once
-from learned_aggregation.points import Point
-from learned_aggregation.progress import ProgressBar
+from learned_aggregation.devices.distributed import runtime_error
+from learned_aggregation.devices.parallel import job_mesh, jobs_at_once
+from learned_aggregation.meta_testing.points import Point
+from learned_aggregation.meta_testing.program import Budget, Curves, Program
+from learned_aggregation.runs.progress import ProgressBar
 from learned_aggregation.types import Theta
 
 EVALUATIONS = 50

@@ -6,16 +6,16 @@ from pathlib import Path
 import jax
 
 from learned_aggregation import build
-from learned_aggregation.checkpoint import Checkpointer
-from learned_aggregation.config import Config, config_text, meta_train_name, run_dir
-from learned_aggregation.distributed import is_main, runtime_error
+from learned_aggregation.config.resolve import Config, config_text, meta_train_name, run_dir
+from learned_aggregation.devices.distributed import is_main, runtime_error
 from learned_aggregation.errors import UserError
-from learned_aggregation.meta_step import abstract, place
-from learned_aggregation.meta_train import Saving, meta_train
+from learned_aggregation.meta_training.loop import Saving, meta_train
+from learned_aggregation.meta_training.outer_step import abstract, place
 from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
-from learned_aggregation.run_directory import RunDirectory, make_writable
-from learned_aggregation.trackers import make_tracker
+from learned_aggregation.runs.checkpoint import Checkpointer
+from learned_aggregation.runs.run_directory import RunDirectory, make_writable
+from learned_aggregation.runs.trackers import make_tracker
 
 
 def run(config: Config, command: str) -> int:

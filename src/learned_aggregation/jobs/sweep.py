@@ -12,14 +12,14 @@ import numpy as np
 
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.config import Config, config_text, run_dir
+from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.jobs.contests import Group, GroupRunner, group_points, say
-from learned_aggregation.meta_test import Curves
-from learned_aggregation.points import Point, last_values, listed, on_edge, sweep_points, winner
+from learned_aggregation.meta_testing.points import Point, last_values, listed, on_edge, sweep_points, winner
+from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.report.html import write_report
-from learned_aggregation.run_directory import RunDirectory, same_run
+from learned_aggregation.runs.run_directory import RunDirectory, same_run
 
 SPLITS = ("outer_valid", "test")
 POINTS_AT_ONCE = 32

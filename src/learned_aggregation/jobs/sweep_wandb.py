@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from learned_aggregation import build
-from learned_aggregation.config import Config
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, say
 

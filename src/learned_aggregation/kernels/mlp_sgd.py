@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from learned_aggregation.federated.local_training import LocalTraining, local_training
 from learned_aggregation.kernels import MLP_TARGET, available
-from learned_aggregation.local_training import LocalTraining, local_training
 from learned_aggregation.types import Batch, Key, ModelState, Params, Perceptron, Task
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord  # pyright: ignore[reportMissingImports]
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.theta_file import first_difference, named_leaves, shapes
+from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, shapes
 from learned_aggregation.types import Params
 
 

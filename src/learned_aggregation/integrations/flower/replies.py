@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict  # pyright: ignore[reportMissingImports]
 
 from learned_aggregation.integrations.flower.records import record_to_arrays
-from learned_aggregation.theta_file import first_difference, shapes
+from learned_aggregation.pretrained.theta_file import first_difference, shapes
 
 
 class UnusableError(Exception):

@@ -11,7 +11,7 @@ import numpy as np
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
-from learned_aggregation.theta_file import first_difference, named_leaves
+from learned_aggregation.pretrained.theta_file import first_difference, named_leaves
 from learned_aggregation.types import AggState
 
 FORMAT = "learned_aggregation.flower_state.1"

@@ -28,7 +28,7 @@ from learned_aggregation.integrations.flower.replies import (
     read_reply,
 )
 from learned_aggregation.integrations.flower.state import ServerRecord, load_record, save_record
-from learned_aggregation.loading import load_aggregator
+from learned_aggregation.pretrained.loading import load_aggregator
 from learned_aggregation.types import AggState, Params
 
 _log = getLogger("flwr").log  # the strategy's lines stand among Flower's

@@ -1,0 +1,113 @@
+"""Flags, options and files -> one frozen, validated Config; and a Config as a file."""
+
+import pprint
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from learned_aggregation import __version__
+from learned_aggregation.config.config_file import load_file, merge_options, parse_options
+from learned_aggregation.config.flags import parse_flags
+from learned_aggregation.config.kinds import refuse
+from learned_aggregation.pretrained.names import card_settings
+from learned_aggregation.config.settings import SETTINGS, Config, advice, check_all
+
+__all__ = [
+    "CommandLine",
+    "Config",
+    "config_text",
+    "load_config",
+    "meta_train_name",
+    "read_command_line",
+    "run_dir",
+]
+
+
+class CommandLine(NamedTuple):
+    """What a command line asks for."""
+
+    config: Config
+    print_config: bool
+    list_tasks: bool
+
+
+def load_config(argv: Sequence[str]) -> Config:
+    """The Config that a command line resolves to; see `read_command_line`."""
+    return read_command_line(argv).config
+
+
+def read_command_line(argv: Sequence[str]) -> CommandLine:
+    """Flags over --cfg-options over the file over the defaults; a flag not given overrides nothing.
+
+    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults.
+
+    Args:
+      argv: without the program's name.
+    Raises:
+      UserError: one line naming the flag, or the file and key, at fault.
+      SystemExit: --help and --version.
+    """
+    given = parse_flags(argv)
+    file, options = given.pop("config", None), given.pop("cfg_options", [])
+    print_config, list_tasks = given.pop("print_config", False), given.pop("list_tasks", False)
+    values = load_file(file, "--config") if file else {}
+    sources = {name: f"{file}: {name}" for name in values}
+    if options:
+        parsed = parse_options(options)
+        values = merge_options(values, parsed)
+        sources |= {key.split(".")[0]: f"--cfg-options {key.split('.')[0]}" for key in parsed}
+    _check_known(values, sources)
+    for name, text in given.items():
+        values[name] = SETTINGS[name].kind.read(text)
+        sources[name] = f"--{name}"
+    values = {row.name: row.default for row in SETTINGS.values()} | card_settings(values) | values
+    config = Config(**check_all(values, lambda name: sources.get(name, name)))
+    return CommandLine(config, print_config, list_tasks)
+
+
+def _check_known(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    for name in values:
+        if name not in SETTINGS:
+            where = sources[name].removesuffix(f" {name}").removesuffix(":")
+            refuse(where, "a setting that exists", name, advice(name, tuple(SETTINGS)))
+
+
+def config_text(config: Config) -> str:
+    """The config as an MMEngine file that loads to an equal Config."""
+    lines = [f"# Resolved by learned-aggregation {__version__}; to run it: learned-aggregation --config FILE"]
+    group = ""
+    for row in SETTINGS.values():
+        if row.group != group:
+            group = row.group
+            lines.append(f"\n# {group}")
+        text = pprint.pformat(getattr(config, row.name), width=100, sort_dicts=False)
+        # MMEngine substitutes {{...}} everywhere; only a quoted text can hold two braces in a row here.
+        text = text.replace("{{", r"{\x7b")
+        lines.append(f"{row.name} = {text}")
+    return "\n".join(lines) + "\n"
+
+
+def meta_train_name(config: Config) -> str:
+    """`{optimizer}{hidden_size}_{task}_K{num_grads}_H{num_local_steps}_{local_learning_rate}{name_suffix}`.
+
+    With `problems` the task is `mixture`; the numbers are the run's own.
+    """
+    if config.name is not None:
+        return config.name
+    sizes = f"K{config.num_grads}_H{config.num_local_steps}_{config.local_learning_rate}"
+    tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
+    tasks = "mixture" if config.problems else tasks
+    return f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
+
+
+def run_dir(config: Config) -> Path:
+    """Where the run's files go: `run_dir`, or runs/NAME.
+
+    A built name begins with the run_type unless that is meta-train.
+    """
+    if config.run_dir is not None:
+        return Path(config.run_dir)
+    named = config.name is not None or config.run_type == "meta-train"
+    return Path("runs") / (
+        meta_train_name(config) if named else f"{config.run_type}_{meta_train_name(config)}"
+    )

@@ -1,0 +1,173 @@
+"""The structure of `sweep_config` (wandb's own format), of `entrants` and of `problems`; nothing is run here.
+
+`check_setting(where, name, value) -> value` says whether a setting may be swept and takes the value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from learned_aggregation.config.kinds import choice, file_name, mapping, refuse, unknown, whole
+
+CheckSetting = Callable[[str, str, Any], Any]
+
+METRICS = ("outer_valid_loss", "outer_valid_accuracy")
+"""A winner is chosen on outer_valid, never on test."""
+
+DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform", "q_uniform", "q_log_uniform_values")
+"""wandb's distributions between `min` and `max` that are supported; the q_ ones round to multiples of `q`."""
+
+_NEEDED = {"entrant": ("label", "optimizer"), "problem": ("label",)}
+_KEYS = ("method", "metric", "parameters", "name", "description", "run_cap")
+_EXAMPLE = (
+    "dict(method='grid', metric=dict(name='outer_valid_loss', goal='minimize'), "
+    "parameters=dict(local_learning_rate=dict(values=[1.0, 0.5])))"
+)
+_FORMS = (
+    f"value, values (with probabilities), or min and max with a distribution of {', '.join(DISTRIBUTIONS)}"
+)
+
+
+def check_sweep(where: str, value: Any, check_setting: CheckSetting) -> dict[str, Any]:
+    """A sweep as wandb writes it, completed: `metric` and each range's `distribution` are always there.
+
+    Raises:
+      UserError: an unknown key, method, metric or distribution; a parameter that is no setting or a value
+        that its setting does not take; method "random" without `run_cap` (the number of points).
+    """
+    sweep = mapping(where, value, _EXAMPLE)
+    for key in sweep:
+        if key not in _KEYS:
+            unknown(where, key, _KEYS)
+    choice(lambda: ("grid", "random")).check(f"{where}.method", sweep.get("method"))
+    sweep["metric"] = _check_metric(f"{where}.metric", sweep.get("metric"))
+    if sweep["method"] == "random" or "run_cap" in sweep:
+        whole(1, such_as=32).check(f"{where}.run_cap", sweep.get("run_cap"))
+    parameters = mapping(f"{where}.parameters", sweep.get("parameters"), "dict(beta=dict(values=[0.9, 0.5]))")
+    if not parameters:
+        refuse(f"{where}.parameters", "at least one setting", parameters, f"Write {_EXAMPLE}.")
+    sweep["parameters"] = {
+        name: _check_parameter(f"{where}.parameters.{name}", name, spec, sweep["method"], check_setting)
+        for name, spec in parameters.items()
+    }
+    return sweep
+
+
+def _check_metric(where: str, value: Any) -> dict[str, str]:
+    if value is None:
+        return {"name": "outer_valid_loss", "goal": "minimize"}
+    metric = mapping(where, value, "dict(name='outer_valid_loss', goal='minimize')")
+    for key in metric:
+        if key not in ("name", "goal"):
+            unknown(where, key, ("name", "goal"))
+    metric.setdefault("goal", "minimize")
+    choice(lambda: METRICS).check(f"{where}.name", metric.get("name"))
+    choice(lambda: ("minimize", "maximize")).check(f"{where}.goal", metric["goal"])
+    return metric
+
+
+def _check_parameter(where: str, name: str, value: Any, method: str, check_setting: CheckSetting) -> dict:
+    spec = mapping(where, value, "dict(values=[1.0, 0.5])")
+    if set(spec) == {"value"}:
+        return {"value": check_setting(where, name, spec["value"])}
+    if "values" in spec and set(spec) <= {"values", "probabilities"}:
+        return _check_values(where, name, spec, check_setting)
+    if {"min", "max"} <= set(spec) <= {"min", "max", "distribution", "q"}:
+        if method == "grid":
+            refuse(where, "value or values", spec, "List the values, or use method='random' with run_cap.")
+        return _check_range(where, name, spec, check_setting)
+    refuse(where, _FORMS, spec, "Write one of these forms.")
+
+
+def _check_values(where: str, name: str, spec: dict, check_setting: CheckSetting) -> dict:
+    values = spec["values"]
+    if not isinstance(values, list) or not values:
+        refuse(where, "a list of values", values, "Write values=[...] with at least one value.")
+    checked = {"values": [check_setting(where, name, item) for item in values]}
+    if "probabilities" not in spec:
+        return checked
+    shares = spec["probabilities"]
+    numbers = isinstance(shares, list) and all(type(p) in (int, float) and p >= 0 for p in shares)
+    if not numbers or len(shares) != len(values) or abs(sum(shares) - 1) > 1e-6:
+        refuse(where, f"{len(values)} probabilities that sum to 1", shares, "Give one for each value.")
+    return checked | {"probabilities": shares}
+
+
+def _check_range(where: str, name: str, spec: dict, check_setting: CheckSetting) -> dict:
+    ends = [spec["min"], spec["max"]]
+    whole_numbers = all(type(end) is int for end in ends)
+    kind = spec.setdefault("distribution", "int_uniform" if whole_numbers else "uniform")
+    choice(lambda: DISTRIBUTIONS).check(f"{where}.distribution", kind)
+    if kind == "int_uniform" and not whole_numbers:
+        refuse(where, "whole numbers min and max for int_uniform", ends, "Use uniform for other numbers.")
+    for key in ("min", "max"):
+        end = spec[key]
+        spec[key] = check_setting(
+            where, name, float(end) if type(end) is int and kind != "int_uniform" else end
+        )
+        if type(spec[key]) not in (int, float):
+            refuse(where, "a setting that is a number", end, "Use values=[...] for this one.")
+    low, high = spec["min"], spec["max"]
+    if not low < high or ("log" in kind and low <= 0):
+        refuse(where, "min below max (and above 0 for log)", [low, high], "Change the range.")
+    if kind.startswith("q_") != ("q" in spec) or not _is_step(spec.get("q", 1.0)):
+        refuse(where, "q above 0 with q_uniform and q_log_uniform_values alone", spec, "Change q.")
+    return spec
+
+
+def _is_step(q: Any) -> bool:
+    return type(q) in (int, float) and q > 0
+
+
+def check_entrants(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
+    """The entrants of a comparison: dicts with `label`, `optimizer`, settings of their own and, for a rule to
+    be tuned, `sweep`: a setting's name -> the values of its grid.
+
+    Raises:
+      UserError: naming the entrant by its position.
+    """
+    example = "[dict(label='FedAvg', optimizer='fedavg', sweep=dict(local_learning_rate=[1.0, 0.5]))]"
+    return _check_entries(where, value, "entrant", example, check_setting)
+
+
+def check_problems(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
+    """The inner problems of a mixture: dicts with `label` and settings of their own.
+
+    Raises:
+      UserError: naming the problem by its position.
+    """
+    example = "[dict(label='digits', task='mlp32_digits_8'), dict(label='glyphs', task='conv8_glyphs_28')]"
+    return _check_entries(where, value, "problem", example, check_setting)
+
+
+def _check_entries(
+    where: str, value: Any, what: str, example: str, check_setting: CheckSetting
+) -> list[dict[str, Any]]:
+    if not isinstance(value, (list, tuple)):
+        refuse(where, "a list of dicts", value, f"Write it as {example}.")
+    entries = [
+        _check_entry(f"{where}[{i}]", mapping(f"{where}[{i}]", entry, example[1:-1]), what, check_setting)
+        for i, entry in enumerate(value)
+    ]
+    labels = [entry["label"] for entry in entries]
+    if len(set(labels)) < len(labels):
+        refuse(where, "labels that differ", labels, f"Give each {what} a label of its own.")
+    return entries
+
+
+def _check_entry(
+    where: str, entry: Mapping[str, Any], what: str, check_setting: CheckSetting
+) -> dict[str, Any]:
+    for key in _NEEDED[what]:
+        if key not in entry:
+            refuse(where, f"{key} in every {what}", dict(entry), f"Add {key}=...")
+    checked: dict[str, Any] = {"label": file_name("FedAvg").check(f"{where}.label", entry["label"])}
+    for name, value in entry.items():
+        if name == "sweep" and what == "entrant":
+            grids = mapping(f"{where}.sweep", value, "dict(local_learning_rate=[1.0, 0.5])")
+            checked["sweep"] = {
+                key: _check_values(f"{where}.sweep.{key}", key, {"values": values}, check_setting)["values"]
+                for key, values in grids.items()
+            }
+        elif name != "label":
+            checked[name] = check_setting(f"{where}.{name}", name, value)
+    return checked

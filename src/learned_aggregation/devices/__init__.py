@@ -1,0 +1,1 @@
+"""Devices and processes: meshes, maps over them, several machines."""

@@ -1,0 +1,1 @@
+"""The federated round and its parts on the clients' side."""

@@ -1,0 +1,18 @@
+"""The registry of local optimizers: one file each, one line here."""
+
+from learned_aggregation.registry import Registry
+
+_HERE = "learned_aggregation.federated.clients"
+
+LOCAL_OPTIMIZERS = Registry(
+    "local_optimizer",
+    {
+        "sgd": f"{_HERE}.sgd:sgd",
+        "momentum": f"{_HERE}.momentum:momentum",
+        "adamw": f"{_HERE}.adamw:adamw",
+    },
+)
+"""name -> (learning_rate, may be traced) -> optax.GradientTransformation."""
+
+ADAPTIVE = ("adamw",)
+"""Those whose updates do not grow with the gradient, which matters to muP; a new one of this kind adds its name."""

@@ -1,0 +1,55 @@
+"""Modules under the names that they had before they were sorted into wings: what is imported by them still is."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = __name__.rpartition(".")[0]
+
+MOVED = {
+    "classical": "aggregators.classical",
+    "checkpoint": "runs.checkpoint",
+    "clients": "federated.clients",
+    "distributed": "devices.distributed",
+    "drop_in": "pretrained.drop_in",
+    "estimators": "meta_training.estimators",
+    "inner_problem": "problems.inner_problem",
+    "learned": "aggregators.learned",
+    "loading": "pretrained.loading",
+    "local_training": "federated.local_training",
+    "meta_test": "meta_testing.program",
+    "meta_train": "meta_training.loop",
+    "mup": "problems.mup",
+    "parallel": "devices.parallel",
+    "task_augmentation": "problems.task_augmentation",
+    "theta_file": "pretrained.theta_file",
+    "trackers": "runs.trackers",
+    "unroll": "meta_training.unroll",
+}
+"""Old name -> new name, both within the package."""
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds `learned_aggregation.OLD` as the module NEW itself, so that both names are one module."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == _PACKAGE and name in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Python's own empty module, which `exec_module` replaces."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        new = f"{_PACKAGE}.{MOVED[module.__name__.rpartition('.')[2]]}"
+        sys.modules[module.__name__] = importlib.import_module(new)
+
+
+def install() -> None:
+    """Makes the old names importable; only what nothing else finds is looked up here."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

@@ -1,0 +1,1 @@
+"""Meta-trained aggregators as files, and ready to use."""

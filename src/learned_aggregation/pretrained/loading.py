@@ -1,0 +1,72 @@
+"""From the name or the path of a meta-trained aggregator to a DropIn."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from learned_aggregation.aggregators import AGGREGATORS, accepted_options
+from learned_aggregation.errors import UserError
+from learned_aggregation.pretrained.card import RANGES
+from learned_aggregation.pretrained.drop_in import DropIn, Ranges
+from learned_aggregation.pretrained.names import card_of
+from learned_aggregation.pretrained.theta_file import load_theta
+
+
+def load_aggregator(
+    source: str | os.PathLike,
+    *,
+    num_local_steps: int | None = None,
+    local_learning_rate: float | None = None,
+) -> DropIn:
+    """A meta-trained aggregator, ready for a training loop.
+
+        agg = learned_aggregation.load_aggregator("lagg-set")
+        state = agg.init(params)
+        params, state = agg.update(params, deltas, weights, state)   # once a round
+
+    Args:
+      source: the name of a pretrained aggregator (`pretrained_names()`); the directory of one; the checkpoint
+        directory of a meta-training run, `checkpoints/NAME`; or a `global_step*.safetensors` in one.
+      num_local_steps, local_learning_rate: of the clients, if you like to be warned when the aggregator was
+        meta-trained with others.
+    Returns:
+      A DropIn; see there for `init`, `update`, `step`.
+    Raises:
+      UserError: nothing of that name or path, a corrupt or changed file, a theta without metadata (of the
+        published reference: build a DropIn with its options).
+    """
+    theta, metadata = load_theta(source)
+    card = card_of(source)
+    if card is not None:
+        rule, options, name = card.aggregator, card.options, card.name
+        ranges = {key: (span[0], span[1]) for key, span in card.ranges.items()}
+    else:
+        rule, options, ranges = _from_metadata(source, metadata)
+        name = rule
+    loaded = DropIn(rule, theta, options=options, name=name, trained=ranges)
+    loaded.check_problem(num_local_steps=num_local_steps, local_learning_rate=local_learning_rate)
+    return loaded
+
+
+def _from_metadata(
+    source: str | os.PathLike, metadata: Mapping[str, str]
+) -> tuple[str, dict[str, Any], Ranges]:
+    """(rule, its options, the ranges) that a meta-training run wrote beside theta."""
+    if "optimizer" not in metadata:
+        raise UserError(
+            f"{source}: expected a theta that says which rule it is of, got no metadata. "
+            "Read it with theta_file.load_theta and make a DropIn with the rule's name and options."
+        )
+    rule = AGGREGATORS.check(metadata["optimizer"])
+    known = {name: _number(text) for name, text in metadata.items()}
+    options = {name: known[name] for name in accepted_options(rule) if name in known}
+    ranges = {name: (known[name], known[name]) for name in RANGES if name in known}
+    return rule, options, ranges
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

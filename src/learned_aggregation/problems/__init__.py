@@ -1,0 +1,1 @@
+"""Inner problems: a task trained by federated rounds, and what changes one."""
