@@ -3,6 +3,7 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 from helpers import prepare_tfds
@@ -32,7 +33,7 @@ def make_inputs(data, batch):
             return np.zeros((len(x), 10))
 
     seen = []
-    classification("test", Model(), data).evaluate({}, {}, batch)
+    classification("test", Model(), data).evaluate({}, {}, jax.random.key(0), batch)
     return seen[0]
 
 

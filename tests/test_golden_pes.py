@@ -42,7 +42,7 @@ def windows():
             "label": data["label"][t].reshape(clients, local_steps, batch),
         }
         server, loss = federated_round(theta, aggregator, local, server, batches, jnp.ones(clients), key)
-        return (server, t + 1), normalise_loss(loss, task.num_classes)
+        return (server, t + 1), normalise_loss(loss, task.loss_cap)
 
     theta = jax.tree.map(jnp.asarray, golden.theta(arrays))
 

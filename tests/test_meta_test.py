@@ -85,7 +85,10 @@ def test_evaluation_is_the_mean_over_the_whole_split(digits, chunk):
     task, dataset = digits
     examples = jax.tree.map(jnp.asarray, dataset.splits["test"].examples)
     params, state = task.init(jax.random.key(0))
-    expected = {name: values.mean() for name, values in task.evaluate(params, state, examples).items()}
+    expected = {
+        name: values.mean()
+        for name, values in task.evaluate(params, state, jax.random.key(0), examples).items()
+    }
     found = evaluate_split(task, params, state, *chunked(examples, chunk))
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)

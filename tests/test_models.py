@@ -121,7 +121,7 @@ def test_each_family_trains(name):
             return (optax.apply_updates(params, updates), state, opt_state), loss
 
         (params, state, _), losses = jax.lax.scan(step, (params, state, optimizer.init(params)), length=30)
-        return losses, task.evaluate(params, state, batch), state
+        return losses, task.evaluate(params, state, jax.random.key(0), batch), state
 
     losses, metrics, state = train(jax.random.key(0))
     assert np.all(np.isfinite(losses))
@@ -235,8 +235,10 @@ def test_evaluation_uses_the_running_statistics(rounds):
     trained = evaluate(server.params, server.model_state, chunks, mask)
     fresh = evaluate(server.params, servers["fedavg"][0].model_state, chunks, mask)
     assert abs(float(trained["loss"]) - float(fresh["loss"])) > 1e-3
-    alone = task.evaluate(server.params, server.model_state, jax.tree.map(lambda leaf: leaf[:1], batch))
-    together = task.evaluate(server.params, server.model_state, batch)
+    alone = task.evaluate(
+        server.params, server.model_state, jax.random.key(0), jax.tree.map(lambda leaf: leaf[:1], batch)
+    )
+    together = task.evaluate(server.params, server.model_state, jax.random.key(0), batch)
     np.testing.assert_allclose(alone["loss"][0], together["loss"][0], rtol=1e-4)  # not the batch's statistics
 
 
@@ -246,7 +248,9 @@ def test_evaluation_uses_the_running_statistics(rounds):
 def test_the_meta_tester_carries_running_statistics_and_evaluates_with_them(model):
     task, batch = image_task(model)
     fresh = jax.jit(task.init)(jax.random.key(0))[1]
-    forgetful = task._replace(evaluate=lambda params, _, batch: task.evaluate(params, fresh, batch))
+    forgetful = task._replace(
+        evaluate=lambda params, _, key, batch: task.evaluate(params, fresh, jax.random.key(0), batch)
+    )
     train = to_federated(Split(batch), [np.arange(len(batch["label"]))])
     evaluation = {"test": chunked(jax.tree.map(jnp.asarray, batch), 12)}
 

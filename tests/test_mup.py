@@ -34,7 +34,7 @@ def measure(logits, batch):
 
 def mlp_task(width, depth=2):
     example = jnp.zeros((1, SIDE * SIDE))
-    return flax_task("mlp", MLP((width,) * depth, CLASSES), example, lambda b: b["image"], measure, CLASSES)
+    return flax_task("mlp", MLP((width,) * depth, CLASSES), example, lambda b: b["image"], measure)
 
 
 def factors_at(width):

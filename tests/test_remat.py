@@ -30,7 +30,7 @@ def classify(model, inputs):
     def measure(logits, batch):
         return {"loss": jnp.mean(-jax.nn.log_softmax(logits)[..., 0], axis=tuple(range(1, logits.ndim - 1)))}
 
-    return flax_task("test", model, inputs[:1], lambda batch: batch["x"], measure, 4), {"x": inputs}
+    return flax_task("test", model, inputs[:1], lambda batch: batch["x"], measure), {"x": inputs}
 
 
 def run(function, *arguments):

@@ -44,7 +44,9 @@ def test_in_other_units_it_is_the_same_model(task, batch):
     params, own = task.init(jax.random.key(0))[0], other.init(jax.random.key(0))[0]
     np.testing.assert_allclose(loss_of(other, own, batch), loss_of(task, params, batch), rtol=1e-6)
     np.testing.assert_allclose(
-        other.evaluate(own, {}, batch)["loss"], task.evaluate(params, {}, batch)["loss"], rtol=1e-5
+        other.evaluate(own, {}, jax.random.key(0), batch)["loss"],
+        task.evaluate(params, {}, jax.random.key(0), batch)["loss"],
+        rtol=1e-5,
     )
     gradient = jax.grad(loss_of, argnums=1)(task, params, batch)
     scaled = jax.tree.map(jnp.multiply, gradient, drawn.scales)

@@ -154,7 +154,7 @@ def test_a_task_starts_from_finite_numbers_and_a_uniform_guess():
     task, dataset = make_task("mlp4_digits_8")
     params, state = jax.jit(task.init)(jax.random.key(0))
     batch = {name: leaf[:5] for name, leaf in dataset.splits["test"].examples.items()}
-    metrics = task.evaluate(params, state, batch)
+    metrics = task.evaluate(params, state, jax.random.key(0), batch)
     loss, (after, training) = task.loss(params, state, jax.random.key(0), batch)
     assert metrics["loss"].shape == metrics["accuracy"].shape == (5,)
     np.testing.assert_allclose(loss, np.mean(metrics["loss"]), rtol=1e-6)

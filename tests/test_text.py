@@ -133,13 +133,13 @@ def test_the_loss_is_the_mean_over_tokens_of_the_next_one():
     dataset = Dataset("toy", {"train": Split({"tokens": tokens})}, 10)
     task = language_modelling("toy", Echo(), dataset)
     params, state = task.init(jax.random.key(0))
-    metrics = task.evaluate(params, state, {"tokens": tokens})
+    metrics = task.evaluate(params, state, jax.random.key(0), {"tokens": tokens})
     np.testing.assert_allclose(metrics["accuracy"], [1, 0.75])
     np.testing.assert_allclose(metrics["loss"], [0, 50 / 4], atol=1e-5)
     loss, (_, training) = task.loss(params, state, jax.random.key(0), {"tokens": tokens})
     np.testing.assert_allclose(loss, 50 / 8, atol=1e-5)
     np.testing.assert_allclose(training["accuracy"], 7 / 8)
-    assert task.num_classes == 10
+    assert task.loss_cap == pytest.approx(1.5 * np.log(10))
 
 
 # lm1b, on a small set in TFDS's own format.

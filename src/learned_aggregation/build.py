@@ -412,7 +412,7 @@ def _augmentation(config: Config, loaded: TaskData) -> Callable[[Key], Augmentat
         draw_augmentation,
         params=shapes_of(loaded.task),
         image_shape=examples["image"].shape[1:] if config.permute else (),
-        num_classes=loaded.task.num_classes,
+        num_classes=loaded.dataset.num_classes,
         scale_range=config.weight_scale_range,
         permuted=config.permute,
     )

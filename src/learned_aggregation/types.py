@@ -60,18 +60,15 @@ class FederatedData(NamedTuple):
     sizes: Int[Array, "C"]
 
 
-class Perceptron(NamedTuple):
-    """That a loss is the mean softmax cross-entropy of an MLP with ReLU on images, as a kernel must know it.
+class Metric(NamedTuple):
+    """What a number says: its direction and its unit.
 
-    loss: the task's loss that is meant: a task that got another one since is not described.
-    layers: the names of the layers in params, in order; each is {"kernel": [in, out], "bias": [out]}.
-    scale, shift: integer images become inputs as `image * scale - shift`, numbers or one a channel.
+    higher_is_better: whether more of it is better. unit: "nats", "bits", "dB", ...; "" for a fraction or a count.
     """
 
-    loss: Callable
-    layers: tuple[str, ...]
-    scale: np.ndarray
-    shift: np.ndarray
+    name: str
+    higher_is_better: bool = False
+    unit: str = ""
 
 
 class Task(NamedTuple):
@@ -79,19 +76,19 @@ class Task(NamedTuple):
 
     init: key -> (params, model_state).
     loss: (params, model_state, key, batch) -> (mean loss [], (model_state, metrics)); training mode.
-    evaluate: (params, model_state, batch) -> per-example metrics, leaves [B]; test mode.
-    num_classes: C; a uniform guess has loss ln C.
-    normalise: bounds the meta-loss, so that one diverging problem cannot drown the others; None: by num_classes.
-    perceptron: what a kernel needs that trains clients in the place of `loss`; None for most tasks.
+    evaluate: (params, model_state, key, batch) -> metrics of each example, leaves [B], one of them "loss"; test mode.
+      The key draws what the objective draws (masks, noise); most objectives ignore it.
+    loss_cap: the meta-loss is clipped to [0, loss_cap] and NaN becomes loss_cap, so that one diverging problem cannot
+      drown the others; 1.5 ln C for C classes. None: the meta-loss is taken as it is.
+    metrics: of what `evaluate` returns, the loss first; one that is not listed has no unit and is better lower.
     """
 
     name: str
     init: Callable[[Key], tuple[Params, ModelState]]
     loss: Callable[[Params, ModelState, Key, Batch], tuple[Float[Array, ""], tuple[ModelState, Metrics]]]
-    evaluate: Callable[[Params, ModelState, Batch], Metrics]
-    num_classes: int
-    normalise: Callable[[Float[Array, ""]], Float[Array, ""]] | None = None
-    perceptron: Perceptron | None = None
+    evaluate: Callable[[Params, ModelState, Key, Batch], Metrics]
+    loss_cap: float | None
+    metrics: tuple[Metric, ...] = (Metric("loss"),)
 
 
 class ClientUpdate(NamedTuple):

@@ -3,6 +3,7 @@
 For the released package (0.0.1), installed without its pins; see docs/integrations.md.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -121,7 +122,8 @@ def from_task(
 
     Its iterators go on for ever and our rounds draw by index, so `num_batches` of each split are drawn once and
     put on the device. One of its batches is one example of ours: a local batch size of B takes B of its batches
-    and the mean of their losses; 1 is what the task was written for. Its `normalizer` bounds the meta-loss.
+    and the mean of their losses; 1 is what the task was written for. What its `normalizer` makes of an infinite loss
+    bounds the meta-loss.
 
     Args:
       task: an instance of learned_optimization's Task.
@@ -166,11 +168,12 @@ def from_task(
         losses, aux = jax.vmap(one, in_axes=(None, None, 0, 0))(params, model_state, keys, batch)
         return jnp.mean(losses), jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), aux)
 
-    def evaluate(params: Params, model_state: ModelState, batch: Batch) -> Metrics:
-        losses, _ = jax.vmap(lambda example: one(params, model_state, jax.random.key(0), example))(batch)
+    def evaluate(params: Params, model_state: ModelState, key: Key, batch: Batch) -> Metrics:
+        losses, _ = jax.vmap(lambda example: one(params, model_state, key, example))(batch)
         return {"loss": losses}
 
-    return Task(task.name, init, loss, evaluate, 2, task.normalizer), data
+    cap = float(task.normalizer(jnp.float32(jnp.inf)))
+    return Task(task.name, init, loss, evaluate, cap if math.isfinite(cap) else None), data
 
 
 def _as_floats(state: ModelState) -> ModelState:

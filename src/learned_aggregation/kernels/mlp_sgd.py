@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.federated.local_training import LocalTraining, local_training
 from learned_aggregation.kernels import MLP_TARGET, available
-from learned_aggregation.types import Batch, Key, ModelState, Params, Perceptron, Task
+from learned_aggregation.tasks.perceptron import PerceptronLoss
+from learned_aggregation.types import Batch, Key, ModelState, Params, Task
 
 
 def sgd_training(task: Task, rate: float | Array, remat: bool = False) -> LocalTraining:
@@ -25,8 +26,8 @@ def sgd_training(task: Task, rate: float | Array, remat: bool = False) -> LocalT
     def plain(rate: float | Array) -> LocalTraining:
         return local_training(task, optax.sgd(rate), remat=remat)
 
-    known = task.perceptron
-    if known is None or known.loss is not task.loss:
+    known = task.loss
+    if not isinstance(known, PerceptronLoss):
         return plain(rate)
 
     @jax.custom_jvp
@@ -58,7 +59,7 @@ def _fits(params: Params, batches: Batch) -> bool:
 
 
 def _kernel(
-    known: Perceptron, rate: float | Array, params: Any, batches: Batch
+    known: PerceptronLoss, rate: float | Array, params: Any, batches: Batch
 ) -> tuple[Params, Float[Array, ""]]:
     """(delta, mean loss over the steps) of one client; vmapped, leading dimensions of size 1 are shared."""
     image = batches["image"]  # [H, B, h, w, c]

@@ -25,14 +25,18 @@ def chunked(examples: Batch, chunk: int) -> tuple[Batch, Float[Array, "n chunk"]
 def evaluate_split(
     task: Task, params: Params, model_state: ModelState, chunks: Batch, mask: Float[Array, "n chunk"]
 ) -> Metrics:
-    """The mean of each of the task's metrics over a split made by `chunked`; scalars."""
+    """The mean of each of the task's metrics over a split made by `chunked`; scalars.
+
+    What the objective draws (masks, noise) is the same at every evaluation, so that curves are paired.
+    """
+    keys = jax.random.split(jax.random.key(0), mask.shape[0])
 
     def add(totals, inputs):
-        batch, weight = inputs
-        metrics = task.evaluate(params, model_state, batch)
+        batch, weight, key = inputs
+        metrics = task.evaluate(params, model_state, key, batch)
         return jax.tree.map(lambda total, m: total + jnp.sum(m * weight), totals, metrics), None
 
     first = jax.tree.map(lambda leaf: leaf[0], chunks)
-    shapes = jax.eval_shape(task.evaluate, params, model_state, first)
-    totals, _ = jax.lax.scan(add, jax.tree.map(lambda _: jnp.float32(0), shapes), (chunks, mask))
+    shapes = jax.eval_shape(task.evaluate, params, model_state, keys[0], first)
+    totals, _ = jax.lax.scan(add, jax.tree.map(lambda _: jnp.float32(0), shapes), (chunks, mask, keys))
     return jax.tree.map(lambda total: total / jnp.sum(mask), totals)

@@ -51,18 +51,19 @@ def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> tuple[Batch,
     return batches, weight
 
 
-def normalise_loss(loss: Float[Array, ""], num_classes: int) -> Float[Array, ""]:
-    """NaN becomes 1.5 ln C and the value is clipped to [0, 1.5 ln C].
+def normalise_loss(loss: Float[Array, ""], cap: float | None) -> Float[Array, ""]:
+    """NaN becomes `cap` and the value is clipped to [0, cap]; without a cap the loss as it is.
 
     So that one diverging problem cannot drown the others. Source: Joseph et al., 2025, arXiv:2312.02204.
     """
-    cap = 1.5 * jnp.log(float(num_classes))
+    if cap is None:
+        return loss
     return jnp.clip(jnp.where(jnp.isnan(loss), cap, loss), 0.0, cap)
 
 
-def split_loss(task: Task, server: ServerState, batch: Batch) -> Float[Array, ""]:
+def split_loss(task: Task, server: ServerState, key: Key, batch: Batch) -> Float[Array, ""]:
     """The mean loss of the server's model on a batch, in test mode."""
-    return jnp.mean(task.evaluate(server.params, server.model_state, batch)["loss"])
+    return jnp.mean(task.evaluate(server.params, server.model_state, key, batch)["loss"])
 
 
 def inner_problem(
@@ -86,9 +87,7 @@ def inner_problem(
         batches, weight = draw_round(data["train"], cohort_key, sizes)
         state, train_loss = federated_round(theta, aggregator, local, state, batches, weight, train_key)
         meta_loss = measure(state, train_loss, batches, data, measure_key)
-        if task.normalise is not None:
-            return state, task.normalise(meta_loss)
-        return state, normalise_loss(meta_loss, task.num_classes)
+        return state, normalise_loss(meta_loss, task.loss_cap)
 
     return InnerProblem(reset, advance)
 
@@ -98,10 +97,10 @@ def _meta_loss(task: Task, sizes: RoundSizes, split: str | None) -> Callable[...
         return train_loss
 
     def same_data(state, train_loss, batches, data, key):
-        return split_loss(task, state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches))
+        return split_loss(task, state, key, jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches))
 
     def fresh(state, train_loss, batches, data, key):
         batch = sample_batch(data[split], key, sizes.num_grads * sizes.local_batch_size)
-        return split_loss(task, state, batch)
+        return split_loss(task, state, jax.random.fold_in(key, 1), batch)
 
     return training if split is None else same_data if split == SAME_DATA else fresh

@@ -77,8 +77,8 @@ def mup_task(task: Task, factors: Factors) -> Task:
     def loss(params: Params, model_state: Any, key: Key, batch: Any):
         return task.loss(_times(factors.forward, params), model_state, key, batch)
 
-    def evaluate(params: Params, model_state: Any, batch: Any):
-        return task.evaluate(_times(factors.forward, params), model_state, batch)
+    def evaluate(params: Params, model_state: Any, key: Key, batch: Any):
+        return task.evaluate(_times(factors.forward, params), model_state, key, batch)
 
     return task._replace(init=init, loss=loss, evaluate=evaluate)
 

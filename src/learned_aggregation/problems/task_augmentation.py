@@ -76,9 +76,9 @@ def augmented(task: Task, drawn: Augmentation) -> Task:
             _with_scales(jnp.multiply, params, drawn.scales), model_state, key, _permuted(batch, drawn)
         )
 
-    def evaluate(params: Params, model_state: ModelState, batch: Batch):
+    def evaluate(params: Params, model_state: ModelState, key: Key, batch: Batch):
         return task.evaluate(
-            _with_scales(jnp.multiply, params, drawn.scales), model_state, _permuted(batch, drawn)
+            _with_scales(jnp.multiply, params, drawn.scales), model_state, key, _permuted(batch, drawn)
         )
 
     return task._replace(init=init, loss=loss, evaluate=evaluate)

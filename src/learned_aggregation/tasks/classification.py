@@ -6,9 +6,12 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from learned_aggregation.tasks.flax_task import flax_task
+from learned_aggregation.tasks.flax_task import flax_task, loss_cap
 from learned_aggregation.tasks.models.mlp import MLP
-from learned_aggregation.types import Batch, Dataset, Metrics, Perceptron, Task
+from learned_aggregation.tasks.perceptron import PerceptronLoss
+from learned_aggregation.types import Batch, Dataset, Metric, Metrics, Task
+
+METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True))
 
 
 def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
@@ -27,11 +30,13 @@ def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
         is_float = jnp.issubdtype(image.dtype, jnp.floating)
         return image if is_float else image.astype(jnp.float32) * scale - shift
 
-    task = flax_task(name, model, jnp.zeros((1, *shape)), inputs, _measure, dataset.num_classes)
+    task = flax_task(
+        name, model, jnp.zeros((1, *shape)), inputs, _measure, METRICS, loss_cap(dataset.num_classes)
+    )
     if not isinstance(model, MLP):
         return task
     layers = tuple(f"Dense_{i}" for i in range(len(model.widths) + 1))
-    return task._replace(perceptron=Perceptron(task.loss, layers, scale, shift))
+    return task._replace(loss=PerceptronLoss(task.loss, layers, scale, shift))
 
 
 def _measure(logits: Array, batch: Batch) -> Metrics:

@@ -1,5 +1,6 @@
 """A Task around a flax module: what all kinds of tasks share."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -7,7 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from learned_aggregation.types import Batch, Key, Metrics, ModelState, Params, Task
+from learned_aggregation.types import Batch, Key, Metric, Metrics, ModelState, Params, Task
+
+
+def loss_cap(num_classes: int) -> float:
+    """1.5 ln C: one and a half times the loss of a uniform guess. Source: Joseph et al., 2025, arXiv:2312.02204."""
+    return 1.5 * math.log(num_classes)
 
 
 def flax_task(
@@ -16,7 +22,8 @@ def flax_task(
     example: Array,
     inputs: Callable[[Batch], Array],
     measure: Callable[[Array, Batch], Metrics],
-    num_classes: int,
+    metrics: tuple[Metric, ...] = (Metric("loss"),),
+    cap: float | None = None,
 ) -> Task:
     """A Task whose loss is the mean of `measure`'s over the batch.
 
@@ -26,6 +33,7 @@ def flax_task(
       example: model inputs of the right shape and dtype, [1, ...].
       inputs: batch -> model inputs [B, ...].
       measure: (logits, batch) -> per-example metrics, leaves [B]; one of them is "loss".
+      metrics, cap: of the Task.
     """
 
     def init(key: Key) -> tuple[Params, ModelState]:
@@ -36,11 +44,11 @@ def flax_task(
         variables = {"params": params, **model_state}
         applied = model.apply(variables, inputs(batch), train=True, mutable=list(model_state))
         logits, model_state = cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
-        metrics = {name: jnp.mean(values) for name, values in measure(logits, batch).items()}
-        return metrics.pop("loss"), (model_state, metrics)
+        found = {name: jnp.mean(values) for name, values in measure(logits, batch).items()}
+        return found.pop("loss"), (model_state, found)
 
-    def evaluate(params: Params, model_state: ModelState, batch: Batch) -> Metrics:
+    def evaluate(params: Params, model_state: ModelState, key: Key, batch: Batch) -> Metrics:
         logits = model.apply({"params": params, **model_state}, inputs(batch), train=False)
         return measure(cast(Array, logits), batch)
 
-    return Task(name, init, loss, evaluate, num_classes)
+    return Task(name, init, loss, evaluate, cap, metrics)

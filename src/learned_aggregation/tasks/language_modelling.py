@@ -5,14 +5,16 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from learned_aggregation.tasks.flax_task import flax_task
-from learned_aggregation.types import Batch, Dataset, Metrics, Task
+from learned_aggregation.tasks.flax_task import flax_task, loss_cap
+from learned_aggregation.types import Batch, Dataset, Metric, Metrics, Task
+
+METRICS = (Metric("loss", unit="nats per token"), Metric("accuracy", higher_is_better=True))
 
 
 def language_modelling(name: str, model: nn.Module, dataset: Dataset) -> Task:
     """A Task on batches {"tokens": unsigned [B, S+1]}: tokens 0..S-1 are read, tokens 1..S predicted.
 
-    An example's loss is the mean over its S tokens, in nats; num_classes is the vocabulary's size.
+    An example's loss is the mean over its S tokens, in nats; the classes are the tokens of the vocabulary.
 
     Args:
       model: called as model(tokens int32 [B, S], train=bool) -> logits [B, S, vocabulary], causal.
@@ -22,7 +24,8 @@ def language_modelling(name: str, model: nn.Module, dataset: Dataset) -> Task:
     def inputs(batch: Batch) -> Array:
         return batch["tokens"][:, :-1].astype(jnp.int32)
 
-    return flax_task(name, model, jnp.zeros((1, length), jnp.int32), inputs, _measure, dataset.num_classes)
+    example = jnp.zeros((1, length), jnp.int32)
+    return flax_task(name, model, example, inputs, _measure, METRICS, loss_cap(dataset.num_classes))
 
 
 def _measure(logits: Array, batch: Batch) -> Metrics:
