@@ -81,11 +81,10 @@ def digits(problems: int) -> Workload:
         num_inner_steps=100,
     )
     loaded, rates = build.load_task(config, "mlp8_digits_8"), build.rates_of(config)
-    aggregator = build.make_aggregator(config, rates)
-    local = build.make_local_training(config, loaded.task, rates)
-    problem = inner_problem(loaded.task, local, aggregator, build.round_sizes(config), None)
+    parts = build.make_parts(config, loaded)(rates)
+    problem = inner_problem(parts, build.round_sizes(config), None)
     data = {"train": build.train_data(config, loaded)}
-    return Workload(problem, aggregator.init_theta(jax.random.key(0)), data, 100, 10, problems)
+    return Workload(problem, parts.aggregator.init_theta(jax.random.key(0)), data, 100, 10, problems)
 
 
 WORKLOADS: dict[str, tuple[Callable[[int], Workload], int]] = {

@@ -36,9 +36,9 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     own = {key: value for key, value in config.entrants[ENTRANTS.index(entrant)].items() if key != "label"}
     config = replace(config, run_type="benchmark", entrants=[], **(card_settings(own) | own))
     loaded = build.load_task(config, config.tasks[0])
-    contest, shared = build.contest(config, loaded, build.learned_theta(config), ("test",))
+    setting, shared = build.meta_test(config, loaded, build.learned_theta(config), ("test",))
     rounds = config.num_inner_steps
-    program = Program(contest, Budget(rounds, rounds), job_mesh(1, 1))
+    program = Program(setting, Budget(rounds, rounds), job_mesh(1, 1))
     rates = {rate: np.array([value]) for rate, value in build.rates_of(config).items()}
     seconds = []
     for _ in range(1 + repeats):  # the first one compiles

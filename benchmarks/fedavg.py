@@ -22,8 +22,8 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
 
     config = Config(run_type="benchmark", optimizer="fedavg", task="mlp32_digits_8", local_batch_size=BATCH)
     loaded = build.load_task(config, "mlp32_digits_8")
-    contest, shared = build.contest(config, loaded, (), ("test",))
-    program = Program(contest, Budget(ROUNDS, ROUNDS), job_mesh(1, 1))
+    setting, shared = build.meta_test(config, loaded, (), ("test",))
+    program = Program(setting, Budget(ROUNDS, ROUNDS), job_mesh(1, 1))
     params, _ = loaded.task.init(jax.random.key(0))
     train = loaded.dataset.splits["train"].examples
     images = train["image"].reshape(len(train["label"]), -1).astype(np.float32) / 16

@@ -31,7 +31,7 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         local_batch_size=32,
         slowmo_learning_rate=0.1,
     )
-    contest, shared = build.contest(
+    setting, shared = build.meta_test(
         config, build.load_task(config, "mlp32_digits_8"), (), ("outer_valid", "test")
     )
     points = np.array(list(itertools.product(LOCAL, SLOW)))
@@ -41,7 +41,7 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         "beta": np.full(len(points), 0.9),
     }
     mesh = job_mesh(len(jax.devices()))
-    program = Program(contest, Budget(ROUNDS, ROUNDS // 50, jobs_at_once(None)), mesh)
+    program = Program(setting, Budget(ROUNDS, ROUNDS // 50, jobs_at_once(None)), mesh)
     seeds = np.zeros(len(points), int)
     start = time.perf_counter()
     program.run(shared, rates, seeds)

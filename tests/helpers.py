@@ -88,11 +88,11 @@ def regression_task() -> Task:
         error = jnp.tanh(batch["x"] @ params["w"] + params["b"]) - batch["y"]
         return jnp.mean(error**2), (model_state, {})
 
-    def evaluate(params, model_state, batch):
+    def evaluate(params, model_state, key, batch):
         error = jnp.tanh(batch["x"] @ params["w"] + params["b"]) - batch["y"]
         return {"loss": jnp.mean(error**2, axis=-1)}
 
-    return Task("regression", lambda key: (small_tree(), ()), loss, evaluate, 1)
+    return Task("regression", lambda key: (small_tree(), ()), loss, evaluate, None)
 
 
 def regression_batches(key: jax.Array, *leading: int) -> dict:

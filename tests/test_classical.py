@@ -11,8 +11,10 @@ from helpers import assert_close, cohort, random_tree, regression_batches, regre
 from learned_aggregation import get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS, accepted_options
 from learned_aggregation.errors import UserError
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 
 CLIENTS = 4
@@ -167,9 +169,11 @@ def test_the_order_of_the_clients_does_not_matter(name):
 
 def one_round(aggregator, local_rate: float, batches: dict):
     """The parameters after one federated round of plain local SGD."""
-    local = local_training(regression_task(), optax.sgd(local_rate))
-    server = init_server((), aggregator, local, small_tree(), (), CLIENTS)
-    server, _ = federated_round((), aggregator, local, server, batches, jnp.ones(CLIENTS), jax.random.key(0))
+    task = regression_task()
+    parts = assemble(task, independently(local_training(task, optax.sgd(local_rate))), aggregator)
+    server = init_server((), parts, small_tree(), (), CLIENTS)
+    everyone = jnp.arange(CLIENTS)
+    server, _ = federated_round((), parts, server, batches, jnp.ones(CLIENTS), everyone, jax.random.key(0))
     return server.params
 
 

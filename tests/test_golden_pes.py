@@ -8,8 +8,10 @@ import optax
 import pytest
 
 from learned_aggregation import get_aggregator
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients.sgd import sgd
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.meta_training.estimators.pes import PESState, pes_window
 from learned_aggregation.meta_training.optimizer import Schedule, learning_rate_schedule, meta_optimizer
@@ -31,8 +33,9 @@ def windows():
     arrays = golden.load("vii_pes_unroll_noreset")
     clients, local_steps, batch = (int(arrays[name]) for name in "KHB")
     task = digits_task()
-    local = local_training(task, sgd(float(arrays["local_lr"])))
     aggregator = get_aggregator("fedlagg-adafac", num_grads=clients)
+    local = local_training(task, sgd(float(arrays["local_lr"])))
+    parts, everyone = assemble(task, independently(local), aggregator), jnp.arange(clients)
 
     def advance(theta, state, data, key):
         server, t = state
@@ -41,14 +44,14 @@ def windows():
             "image": image.reshape(clients, local_steps, batch, 8, 8, 1),
             "label": data["label"][t].reshape(clients, local_steps, batch),
         }
-        server, loss = federated_round(theta, aggregator, local, server, batches, jnp.ones(clients), key)
+        server, loss = federated_round(theta, parts, server, batches, jnp.ones(clients), everyone, key)
         return (server, t + 1), normalise_loss(loss, task.loss_cap)
 
     theta = jax.tree.map(jnp.asarray, golden.theta(arrays))
 
     def start(problem, sign):
         params = jax.tree.map(lambda x: jnp.asarray(x[problem]), golden.mlp_params(arrays, f"{sign}0/params"))
-        return init_server(theta, aggregator, local, params, {}, clients), jnp.int32(0)
+        return init_server(theta, parts, params, {}, clients), jnp.int32(0)
 
     inner = InnerProblem(reset=lambda *_: None, advance=advance)
     states = []

@@ -8,7 +8,9 @@ import optax
 import pytest
 
 from learned_aggregation import get_aggregator
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import mlp
@@ -51,12 +53,15 @@ def test_three_rounds_match_the_reference(file, name):
     arrays = golden.load(file)
     clients, steps, batch = (int(arrays[size]) for size in "KHB")
     aggregator = make_aggregator(name, arrays)
-    local = local_training(digits_task(), optax.sgd(float(arrays["local_lr"])))
+    task = digits_task()
+    parts = assemble(
+        task, independently(local_training(task, optax.sgd(float(arrays["local_lr"])))), aggregator
+    )
     params = jax.tree.map(jnp.asarray, golden.mlp_params(arrays, "round0/params"))
-    server = init_server((), aggregator, local, params, {}, clients)
+    server = init_server((), parts, params, {}, clients)
     one_round = jax.jit(
         lambda server, batches, key: federated_round(
-            (), aggregator, local, server, batches, jnp.ones(clients), key
+            (), parts, server, batches, jnp.ones(clients), jnp.arange(clients), key
         )
     )
     for t in ROUNDS:

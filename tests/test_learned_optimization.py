@@ -13,8 +13,10 @@ from helpers import CLASSICAL, cohort, random_tree, small_tree
 from learned_aggregation import DropIn, get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS
 from learned_aggregation.errors import UserError
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.problems.inner_problem import RoundSizes, inner_problem
 
 pytestmark = pytest.mark.extras
@@ -152,8 +154,8 @@ def test_the_packages_outer_trainer_takes_it():
 def fedavg_rounds(task, data, rounds: int, sizes: RoundSizes, rate: float = 0.1):
     """(first and last states, meta-losses) of an inner problem with local SGD."""
     rule = fresh("fedavg")
-    local = local_training(task, LOCAL_OPTIMIZERS["sgd"](rate))
-    problem = inner_problem(task, local, rule.rule, sizes, "outer_valid")
+    clients = independently(local_training(task, LOCAL_OPTIMIZERS["sgd"](rate)))
+    problem = inner_problem(assemble(task, clients, rule.rule), sizes, "outer_valid")
     first = state = problem.reset(rule.theta, data, jax.random.key(0))
     advance, losses = jax.jit(problem.advance), []
     for i in range(rounds):

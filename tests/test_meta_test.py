@@ -9,12 +9,14 @@ from learned_aggregation.aggregators import get_aggregator
 from learned_aggregation.aggregators.fedavg import fedavg
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.devices.parallel import job_mesh
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients.adamw import adamw
 from learned_aggregation.federated.clients.sgd import sgd
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.meta_testing.evaluation import chunked, evaluate_split
-from learned_aggregation.meta_testing.program import Budget, Contest, Program, Shared
+from learned_aggregation.meta_testing.program import Budget, Program, Setting, Shared
 from learned_aggregation.problems.inner_problem import RoundSizes, draw_round
 from learned_aggregation.tasks import make_task
 
@@ -33,17 +35,16 @@ def shared(digits):
 
 
 def slowmo(task):
-    def make_rule(rates):
-        return get_aggregator("fedavg-slowmo", **rates), local_training(
-            task, sgd(rates["local_learning_rate"])
-        )
+    def make_parts(rates):
+        clients = independently(local_training(task, sgd(rates["local_learning_rate"])))
+        return assemble(task, clients, get_aggregator("fedavg-slowmo", **rates))
 
-    return make_rule
+    return make_parts
 
 
 def run(digits, shared, rates, seeds, rounds=7, every=3, chunk=None):
-    contest = Contest(digits[0], RoundSizes(2, 2, 8), slowmo(digits[0]))
-    return Program(contest, Budget(rounds, every, chunk), job_mesh(1, 1)).run(
+    setting = Setting(RoundSizes(2, 2, 8), slowmo(digits[0]))
+    return Program(setting, Budget(rounds, every, chunk), job_mesh(1, 1)).run(
         shared, rates, np.asarray(seeds)
     )
 
@@ -110,18 +111,20 @@ def test_dropped_clients_have_no_weight_and_one_always_stays(shared):
 def test_clients_that_keep_their_optimizer_s_state_go_on_where_they_were(digits, keep, equal):
     """With one client and FedAvg, two rounds of two local AdamW steps are one round of four, if the state is kept."""
     task, dataset = digits
-    local = local_training(task, adamw(1e-2), keep_state=keep)
+    parts = assemble(task, independently(local_training(task, adamw(1e-2), keep_state=keep)), fedavg())
     params, model_state = task.init(jax.random.key(0))
     examples = {name: jnp.asarray(x[:16]) for name, x in dataset.splits["train"].examples.items()}
 
     def train(steps_of_rounds):
-        server, start = init_server((), fedavg(), local, params, model_state, 1), 0
+        server, start = init_server((), parts, params, model_state, 1), 0
         for steps in steps_of_rounds:
             batches = {
                 n: x[start : start + 4 * steps].reshape(1, steps, 4, *x.shape[1:])
                 for n, x in examples.items()
             }
-            server, _ = federated_round((), fedavg(), local, server, batches, jnp.ones(1), jax.random.key(1))
+            server, _ = federated_round(
+                (), parts, server, batches, jnp.ones(1), jnp.arange(1), jax.random.key(1)
+            )
             start += 4 * steps
         return server.params["Dense_1"]["kernel"]
 
@@ -132,7 +135,7 @@ def test_clients_that_keep_their_optimizer_s_state_go_on_where_they_were(digits,
 def test_a_dropped_client_leaves_no_trace_even_if_it_diverged(digits):
     """Its NaN must not reach the mean, the loss or the next model: 0 * NaN would."""
     task, dataset = digits
-    local = local_training(task, sgd(0.1))
+    parts = assemble(task, independently(local_training(task, sgd(0.1))), fedavg())
     params, model_state = task.init(jax.random.key(0))
     images = jnp.asarray(dataset.splits["train"].examples["image"][:8], jnp.float32) / 16
     labels = jnp.asarray(dataset.splits["train"].examples["label"][:8])
@@ -140,8 +143,8 @@ def test_a_dropped_client_leaves_no_trace_even_if_it_diverged(digits):
     broken = batches | {"image": batches["image"].at[1].set(jnp.nan)}
 
     def train(batches, weight):
-        server = init_server((), fedavg(), local, params, model_state, len(weight))
-        return federated_round((), fedavg(), local, server, batches, weight, jax.random.key(1))
+        server = init_server((), parts, params, model_state, len(weight))
+        return federated_round((), parts, server, batches, weight, jnp.arange(len(weight)), jax.random.key(1))
 
     server, loss = train(broken, jnp.array([1.0, 0.0]))
     alone, loss_alone = train(jax.tree.map(lambda x: x[:1], batches), jnp.ones(1))

@@ -14,10 +14,12 @@ from learned_aggregation import get_aggregator
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.devices.parallel import job_mesh
 from learned_aggregation.federated.averaging import weighted_mean
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.meta_testing.evaluation import chunked, evaluate_split
-from learned_aggregation.meta_testing.program import Budget, Contest, Program, Shared
+from learned_aggregation.meta_testing.program import Budget, Program, Setting, Shared
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.language_modelling import language_modelling
@@ -187,19 +189,21 @@ class Normed(nn.Module):
 def rounds():
     """(task, batch, {aggregator: its servers before and after three rounds}) on a model with BatchNorm."""
     task, batch = image_task(Normed())
-    local = local_training(task, optax.sgd(0.05))
+    clients = independently(local_training(task, optax.sgd(0.05)))
     batches = jax.tree.map(lambda leaf: leaf.reshape(2, 2, 3, *leaf.shape[1:]), batch)
     params, state = jax.jit(task.init)(jax.random.key(0))
     servers = {}
     for name in ("fedavg", "scaled-mean", "fedlopt"):
         aggregator = scaled_mean() if name == "scaled-mean" else get_aggregator(name)
         theta = aggregator.init_theta(jax.random.key(1))
+        parts = assemble(task, clients, aggregator)
+        weight, both = jnp.array([1.0, 3.0]), jnp.arange(2)
         step = jax.jit(
-            lambda server, theta, aggregator=aggregator: federated_round(
-                theta, aggregator, local, server, batches, jnp.array([1.0, 3.0]), jax.random.key(2)
+            lambda server, theta, parts=parts, weight=weight, both=both: federated_round(
+                theta, parts, server, batches, weight, both, jax.random.key(2)
             )[0]
         )
-        servers[name] = [init_server(theta, aggregator, local, params, state, 2)]
+        servers[name] = [init_server(theta, parts, params, state, 2)]
         for _ in range(3):
             servers[name].append(step(servers[name][-1], theta))
     return task, batch, servers
@@ -255,10 +259,10 @@ def test_the_meta_tester_carries_running_statistics_and_evaluates_with_them(mode
     evaluation = {"test": chunked(jax.tree.map(jnp.asarray, batch), 12)}
 
     def curves(aggregator, task):
-        local = local_training(task, optax.sgd(0.02))
-        contest = Contest(task, RoundSizes(2, 2, 6), lambda rates: (aggregator, local))
+        parts = assemble(task, independently(local_training(task, optax.sgd(0.02))), aggregator)
+        setting = Setting(RoundSizes(2, 2, 6), lambda rates: parts)
         shared = Shared(aggregator.init_theta(jax.random.key(0)), train, evaluation)
-        return Program(contest, Budget(8, 8), job_mesh(1, 1)).run(shared, {}, np.zeros(1, int))
+        return Program(setting, Budget(8, 8), job_mesh(1, 1)).run(shared, {}, np.zeros(1, int))
 
     fedavg, mimic = curves(get_aggregator("fedavg"), task), curves(scaled_mean(), task)
     jax.tree.map(np.testing.assert_array_equal, fedavg, mimic)

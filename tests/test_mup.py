@@ -14,10 +14,12 @@ from learned_aggregation import build
 from learned_aggregation.aggregators import get_aggregator
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
+from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.pretrained.theta_file import save_theta
-from learned_aggregation.problems.mup import infer_factors, mup_aggregator, mup_local, mup_task, shapes_of
+from learned_aggregation.problems.mup import in_mup, infer_factors, mup_aggregator, shapes_of
 from learned_aggregation.tasks.flax_task import flax_task
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.names import width_probes
@@ -53,28 +55,27 @@ def activations(params, image):
 
 def changes(width, rule, mup):
     """The root mean square change of every layer's activations after a few rounds."""
-    task, optimizer, aggregator = mlp_task(width), optax.sgd(RATE), get_aggregator(rule, **RULES[rule])
+    clients = independently(local_training(mlp_task(width), optax.sgd(RATE)))
+    parts = assemble(mlp_task(width), clients, get_aggregator(rule, **RULES[rule]))
     factors = factors_at(width)
     if mup:
-        task, optimizer = mup_task(task, factors), mup_local(optimizer, factors.sgd)
-        aggregator = mup_aggregator(aggregator, factors)
-    local = local_training(task, optimizer)
+        parts = in_mup(parts, factors, adaptive=False)
     data_key, label_key, init_key, theta_key = jax.random.split(jax.random.key(0), 4)
     batches = {
         "image": jax.random.normal(data_key, (CLIENTS, STEPS, BATCH, SIDE * SIDE)),
         "label": jax.random.randint(label_key, (CLIENTS, STEPS, BATCH), 0, CLASSES),
     }
-    theta = aggregator.init_theta(theta_key)
+    theta = parts.aggregator.init_theta(theta_key)
     # A published network steps by 0.001; larger, so that a few rounds show.
     theta = jax.tree.map(lambda leaf: 3.0 * leaf, theta)
 
     @jax.jit
     def run(init_key):
-        params, model_state = task.init(init_key)
-        server = init_server(theta, aggregator, local, params, model_state, CLIENTS)
+        params, model_state = parts.task.init(init_key)
+        server = init_server(theta, parts, params, model_state, CLIENTS)
 
         def one(server, key):
-            return federated_round(theta, aggregator, local, server, batches, jnp.ones(CLIENTS), key)
+            return federated_round(theta, parts, server, batches, jnp.ones(CLIENTS), jnp.arange(CLIENTS), key)
 
         end, _ = jax.lax.scan(one, server, jax.random.split(init_key, ROUNDS))
         forward = factors.forward if mup else jax.tree.map(lambda _: 1.0, factors.forward)

@@ -323,11 +323,11 @@ def test_meta_test_of_a_stream():
         eval_examples=40,
     )
     loaded = build.load_task(config, config.tasks[0])
-    contest, shared = build.contest(config, loaded, (), ["test"])
+    setting, shared = build.meta_test(config, loaded, (), ["test"])
     assert isinstance(shared.train, Stream)
     assert shared.evaluation["test"][0]["label"].shape == (1, 40)
-    program = Program(contest, Budget(6, 2), job_mesh(2, 1))
-    assert contest.sizes == RoundSizes(2, 1, 4)
+    program = Program(setting, Budget(6, 2), job_mesh(2, 1))
+    assert setting.sizes == RoundSizes(2, 1, 4)
 
     def losses(data) -> np.ndarray:
         return program.run(Shared((), data, shared.evaluation), build_rates(config), np.arange(2)).train_loss

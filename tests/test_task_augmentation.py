@@ -11,7 +11,7 @@ from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_training.unroll import is_over
 from learned_aggregation.problems.mup import shapes_of
-from learned_aggregation.problems.task_augmentation import Augmentation, augmented, draw_augmentation
+from learned_aggregation.problems.task_augmentation import Augmentation, augment_task, draw_augmentation
 
 CONFIG = Config(**SIZES | {"task": "conv4_digits_8"})
 
@@ -40,7 +40,7 @@ def loss_of(task, params, batch):
 
 def test_in_other_units_it_is_the_same_model(task, batch):
     drawn = draw(task)
-    other = augmented(task, drawn)
+    other = augment_task(task, drawn)
     params, own = task.init(jax.random.key(0))[0], other.init(jax.random.key(0))[0]
     np.testing.assert_allclose(loss_of(other, own, batch), loss_of(task, params, batch), rtol=1e-6)
     np.testing.assert_allclose(
@@ -65,7 +65,7 @@ def test_scales_lie_in_their_range_and_differ(task):
 @pytest.mark.parametrize("permuted", [("inputs",), ("labels",), ("inputs", "labels")])
 def test_pixels_and_labels_are_permuted_and_nothing_else(task, batch, permuted):
     drawn = draw(task, permuted, None)
-    other = augmented(task, drawn)
+    other = augment_task(task, drawn)
     assert drawn.scales is None
     image, label = np.asarray(batch["image"]).reshape(5, 64), np.asarray(batch["label"])
     if "inputs" in permuted:
@@ -82,7 +82,7 @@ def test_pixels_and_labels_are_permuted_and_nothing_else(task, batch, permuted):
 
 def test_nothing_drawn_changes_nothing(task, batch):
     params = task.init(jax.random.key(0))[0]
-    other = augmented(task, Augmentation(None, None, None))
+    other = augment_task(task, Augmentation(None, None, None))
     assert loss_of(other, params, batch) == loss_of(task, params, batch)
 
 

@@ -11,8 +11,10 @@ _PUBLIC = {
     "get_aggregator": "learned_aggregation.aggregators",
     "load_aggregator": "learned_aggregation.pretrained.loading",
     "DropIn": "learned_aggregation.pretrained.drop_in",
+    "masked": "learned_aggregation.aggregators.masking",
     "Aggregator": "learned_aggregation.types",
     "ClientUpdate": "learned_aggregation.types",
+    "Task": "learned_aggregation.types",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -91,13 +91,20 @@ class Task(NamedTuple):
     metrics: tuple[Metric, ...] = (Metric("loss"),)
 
 
+class Traffic(NamedTuple):
+    """What crosses the wire: bits per client per round, exact."""
+
+    up: float
+    down: float
+
+
 class ClientUpdate(NamedTuple):
-    """What a cohort sends to the server; every leaf has a leading K.
+    """What a cohort of K clients sends to the server.
 
     delta: client minus server parameters, leaves [K, ...].
-    model_state: the clients' model state, leaves [K, ...].
-    loss: mean training loss over the local steps.
-    weight: share of each client in the average (need not sum to 1).
+    model_state: the model's state as the cohort leaves it, leaves [...]: the clients' mean for most client work.
+    loss: each client's mean training loss over the local steps.
+    weight: share of each client in the average (need not sum to 1); 0 for one that dropped out.
     """
 
     delta: Params
@@ -112,11 +119,95 @@ class Aggregator(NamedTuple):
     init_theta: key -> theta (() for a classical rule).
     init: (theta, params) -> agg_state.
     update: (theta, client_update, agg_state, params) -> (step to ADD to params, agg_state).
+    num_clients: the K that theta is made for; None: any.
     """
 
     init_theta: Callable[[Key], Theta]
     init: Callable[[Theta, Params], AggState]
     update: Callable[[Theta, ClientUpdate, AggState, Params], tuple[Params, AggState]]
+    num_clients: int | None = None
+
+
+class Compressor(NamedTuple):
+    """What crosses the wire in place of a tree of numbers; pure, of ONE client, mapped over clients by the round.
+
+    init: params -> feedback, what a client remembers of what did not cross; () without any.
+    encode: (tree shaped like params, feedback, key) -> (message, feedback).
+    decode: message -> tree shaped like params.
+    bits: params, or their shapes -> what a message takes on a wire, exact.
+    """
+
+    init: Callable[[Params], Any]
+    encode: Callable[[Params, Any, Key], tuple[Any, Any]]
+    decode: Callable[[Any], Params]
+    bits: Callable[[Params], float]
+
+
+class ClientState(NamedTuple):
+    """What one client keeps between the rounds that it takes part in; in `Server`, leaves [C, ...].
+
+    work: the client work's, such as an optimizer's state; feedback: the compressor's.
+    """
+
+    work: Any
+    feedback: Any
+
+
+class Server(NamedTuple):
+    """All that a round reads and writes.
+
+    clients: leaves [C, ...], one row for each client of the population, at its id.
+    feedback: the server compressor's; work: the server work's state.
+    """
+
+    params: Params
+    model_state: ModelState
+    agg_state: AggState
+    clients: ClientState
+    feedback: Any = ()
+    work: Any = ()
+
+
+class ClientWork(NamedTuple):
+    """What a cohort does with the server's model.
+
+    init: params -> one client's state between rounds; () for none. It is kept for all C clients of the population.
+    run: (server, batches [K, H, B, ...], weight [K], the cohort's states, leaves [K, ...], key) ->
+      (client_update, states). What a client of weight 0 returns is not looked at: it has dropped out.
+    traffic: params -> what crosses besides the model down and its delta up, which the compressors count.
+    rebuild: (task, scale) -> the same work on another task, its local updates times `scale`, a tree of floats like
+      params (None: as they are); what wrappers of Parts use.
+    """
+
+    init: Callable[[Params], Any]
+    run: Callable[[Server, Batch, Float[Array, "K"], Any, Key], tuple[ClientUpdate, Any]]
+    traffic: Callable[[Params], Traffic]
+    rebuild: Callable[[Task, Params | None], "ClientWork"]
+
+
+class ServerWork(NamedTuple):
+    """What the server does after the aggregation.
+
+    init: params -> its state.
+    run: (the server as the aggregator left it, client_update, key) -> server.
+    """
+
+    init: Callable[[Params], Any]
+    run: Callable[[Server, ClientUpdate, Key], Server]
+
+
+class Parts(NamedTuple):
+    """The parts of a federated round; a technique is a new part, or a function Parts -> Parts.
+
+    compressor: of each client's delta, on its way up. server_compressor: of the server's step, on its way down.
+    """
+
+    task: Task
+    clients: ClientWork
+    compressor: Compressor
+    aggregator: Aggregator
+    server_work: ServerWork
+    server_compressor: Compressor
 
 
 class InnerProblem(NamedTuple):

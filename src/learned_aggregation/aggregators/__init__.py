@@ -46,6 +46,12 @@ def option_defaults(name: str) -> dict[str, Any]:
     return {p.name: None if p.default is p.empty else p.default for p in parameters.values()}
 
 
+def float_options(name: str) -> list[str]:
+    """The keyword arguments of the rule `name` that are numbers, which may be traced and swept."""
+    parameters = inspect.signature(AGGREGATORS[name]).parameters
+    return [p.name for p in parameters.values() if p.annotation is float]
+
+
 def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **options: Any) -> Aggregator:
     """The aggregator registered as `name`.
 

@@ -30,6 +30,15 @@ from learned_aggregation.config.kinds import (
     whole,
 )
 from learned_aggregation.registry import nearest
+from learned_aggregation.config.part_options import (
+    OPTION_SETTINGS,
+    check_option,
+    check_options,
+    check_parts,
+    check_server_compressor,
+    compressors,
+    merged,
+)
 from learned_aggregation.config.sweep_config import check_entrants, check_problems, check_sweep
 
 RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare")
@@ -259,6 +268,14 @@ class Config:
     base_momentum: float | None = setting(
         None, optional(fraction(0.5)), RULE, "momentum of the base, in [0, 1); None is the aggregator's own"
     )
+    rule_options: Mapping[str, Any] = setting(
+        {},
+        Kind(check_options, "DICT"),
+        RULE,
+        "any options of the aggregator, such as dict(beta1=0.9, tau=0.01) of fedadam; they go before the flags of "
+        "the same name",
+        flag=False,
+    )
     test_checkpoint: str | None = setting(
         None,
         optional(path("a.safetensors")),
@@ -272,7 +289,23 @@ class Config:
         False,
         switch(),
         INNER,
-        "clients keep their optimizer's state over rounds, as DiLoCo's do; all must take part",
+        "clients keep their optimizer's state over the rounds that they take part in, as DiLoCo's do",
+    )
+    compressor: str = setting(
+        "none", choice(compressors), INNER, "what each client's delta is compressed by on its way to the server"
+    )
+    compressor_options: Mapping[str, Any] = setting(
+        {},
+        Kind(check_options, "DICT"),
+        INNER,
+        "options of the compressor, such as dict(fraction=0.01, error_feedback='ef14') of topk",
+        flag=False,
+    )
+    server_compressor: Mapping[str, Any] = setting(
+        {"type": "none"},
+        Kind(check_server_compressor, "NAME", literal=False),
+        INNER,
+        "what the server's step is compressed by on its way to the clients: a name or dict(type='qsgd', bits=8)",
     )
     parametrization: str = setting(
         "standard",
@@ -521,6 +554,10 @@ class Config:
         for name, value in check_all(vars(self), lambda name: name).items():
             object.__setattr__(self, name, value)
 
+    def changed(self, point: Mapping[str, Any]) -> "Config":
+        """The config with a point's settings, dotted names (rule_options.tau) included."""
+        return dataclasses.replace(self, **merged(vars(self), point))
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """The task names, also where there is only one; mixes are expanded, and each task is there once."""
@@ -576,6 +613,9 @@ PROBLEM = (
 
 
 def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> Any:
+    setting, dot, _ = name.partition(".")
+    if dot and setting in allowed and setting in OPTION_SETTINGS:
+        return check_option(where, value)
     if name not in allowed:
         refuse(where, "a setting that may vary here", name, advice(name, allowed))
     return SETTINGS[name].kind.check(where, value)
@@ -593,6 +633,7 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
     _check_sizes(checked, where)
     _check_stream(checked, where)
     _check_run_type(checked, where)
+    check_parts(checked, where)
     for mixture in ("problems", "meta_valid_problems"):
         for i, problem in enumerate(checked[mixture]):
             check_all(checked | _own(problem), lambda name, mix=mixture, i=i: f"{where(mix)}[{i}].{name}")
@@ -609,14 +650,6 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
     if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
         expected = f"at least num_grads, {values['num_grads']}"
         refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
-    sampled = values["num_clients"] not in (None, values["num_grads"])
-    if values["keep_local_state"] and (
-        sampled or (values["partition"] == "natural" and not values["num_clients"])
-    ):
-        expected = f"num_clients = num_grads, {values['num_grads']}, with keep_local_state"
-        refuse(
-            where("num_clients"), expected, values["num_clients"], "Clients that come and go keep no state."
-        )
     trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
     if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
         expected = f"a divisor of num_tasks, {values['num_tasks']}"

@@ -1,4 +1,4 @@
-"""The client's half of a round: H local steps from the server's parameters."""
+"""One client's training: H local steps from the server's parameters."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,10 +17,14 @@ class LocalTraining(NamedTuple):
     init: params -> client state carried over rounds; () when every round starts afresh.
     run: (params, model_state, client_state, key, batches [H, B, ...]) ->
       (delta, model_state, client_state, mean loss []).
+    task: what is trained.
+    rebuild: (task, scale) -> the same training of another task, each update times `scale`; see `ClientWork`.
     """
 
     init: Callable[[Params], Any]
     run: Callable[[Params, ModelState, Any, Key, Batch], tuple[Params, ModelState, Any, Float[Array, ""]]]
+    task: Task
+    rebuild: Callable[[Task, Params | None], "LocalTraining"]
 
 
 def local_training(
@@ -58,4 +62,24 @@ def local_training(
         delta = jax.tree.map(jnp.subtract, local, params)
         return delta, model_state, opt_state if keep_state else (), jnp.mean(losses)
 
-    return LocalTraining(init, run)
+    def rebuild(task: Task, scale: Params | None = None) -> LocalTraining:
+        scaled = optimizer if scale is None else with_rates(optimizer, scale)
+        return local_training(task, scaled, keep_state, remat)
+
+    return LocalTraining(init, run, task, rebuild)
+
+
+def with_rates(optimizer: optax.GradientTransformation, rates: Params) -> optax.GradientTransformation:
+    """The optimizer with a rate for each tensor: its updates times `rates`; 1 leaves no trace in the program."""
+
+    def scaled(updates: Params, params: Params | None) -> Params:
+        def one(rate: float | Array, leaf: Array | None):  # None where a parameter is frozen
+            return leaf if leaf is None or _is_one(rate) else rate * leaf
+
+        return jax.tree.map(one, rates, updates)
+
+    return optax.chain(optimizer, optax.stateless(scaled))
+
+
+def _is_one(rate: float | Array) -> bool:
+    return isinstance(rate, float) and rate == 1.0

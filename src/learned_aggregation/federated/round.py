@@ -1,107 +1,120 @@
-"""ONE federated round: cohort -> local training of each client -> aggregate. Everything uses this."""
+"""ONE federated round over its parts: client work -> compressor -> aggregator -> server work. Everything uses this."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from learned_aggregation.devices.parallel import map_clients
-from learned_aggregation.federated.averaging import weighted_mean
-from learned_aggregation.federated.local_training import LocalTraining
+from learned_aggregation.federated.compression import compress
 from learned_aggregation.types import (
-    Aggregator,
-    AggState,
     Batch,
+    ClientState,
     ClientUpdate,
     Key,
     ModelState,
     Params,
+    Parts,
+    Server,
     Theta,
+    Traffic,
 )
 
-
-class ServerState(NamedTuple):
-    """What a round reads and writes.
-
-    client_state: leaves [K, ...], the clients' own state that outlives a round; () for most.
-    """
-
-    params: Params
-    model_state: ModelState
-    agg_state: AggState
-    client_state: Any
+_UP, _DOWN, _SERVER = (2**31 - n for n in (1, 2, 3))
+"""Folded into a round's key for the compressors and the server; far from the clients' 0 .. K-1."""
 
 
 def init_server(
-    theta: Theta,
-    aggregator: Aggregator,
-    local: LocalTraining,
-    params: Params,
-    model_state: ModelState,
-    num_clients: int,
-) -> ServerState:
-    one = local.init(params)
-    client_state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_clients, *jnp.shape(leaf))), one)
-    return ServerState(params, model_state, aggregator.init(theta, params), client_state)
-
-
-def train_cohort(
-    local: LocalTraining, server: ServerState, batches: Batch, weight: Float[Array, "K"], key: Key
-) -> tuple[ClientUpdate, Any]:
-    """Every client of the cohort trains from the server's model.
-
-    A client of weight 0 has dropped out: its delta is 0 and its model state the server's.
+    theta: Theta, parts: Parts, params: Params, model_state: ModelState, population: int
+) -> Server:
+    """The server before the first round.
 
     Args:
-      batches: leaves [K, H, B, ...].
-    Returns:
-      (the cohort's update, its client state).
+      population: C, the clients whose state is kept.
     """
-    keys = jax.random.split(key, weight.shape[0])
-    delta, model_state, client_state, loss = map_clients(
-        lambda model, own: local.run(*model, *own),
-        (server.params, server.model_state),
-        (server.client_state, keys, batches),
+    one = ClientState(parts.clients.init(params), parts.compressor.init(params))
+    clients = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (population, *jnp.shape(leaf))), one)
+    return Server(
+        params,
+        model_state,
+        parts.aggregator.init(theta, params),
+        clients,
+        parts.server_compressor.init(params),
+        parts.server_work.init(params),
     )
-    delta = _unless_dropped(weight, delta, jax.tree.map(jnp.zeros_like, server.params))
-    model_state = _unless_dropped(weight, model_state, server.model_state)
-    return ClientUpdate(delta, model_state, loss, weight), client_state
-
-
-def _unless_dropped(weight: Float[Array, "K"], trained: Any, instead: Any) -> Any:
-    """`trained`, leaves [K, ...], with `instead`, leaves [...], at the clients of weight 0."""
-
-    def one(leaf: Array, other: Array) -> Array:
-        return jnp.where((weight > 0).reshape(-1, *[1] * other.ndim), leaf, other)
-
-    return jax.tree.map(one, trained, instead)
 
 
 def federated_round(
     theta: Theta,
-    aggregator: Aggregator,
-    local: LocalTraining,
-    server: ServerState,
+    parts: Parts,
+    server: Server,
     batches: Batch,
     weight: Float[Array, "K"],
+    ids: Int[Array, "K"],
     key: Key,
-) -> tuple[ServerState, Float[Array, ""]]:
-    """One communication round: K clients take H local steps, the aggregator writes the next model.
+) -> tuple[Server, Float[Array, ""]]:
+    """One communication round: K clients work, what they send is compressed, the aggregator writes the next model.
+
+    A client of weight 0 has dropped out: it sends nothing and keeps all of what it had before the round.
 
     Args:
       batches: leaves [K, H, B, ...].
       weight: [K], each client's share in averages.
+      ids: [K], the clients' places in the population, all different; not read where K = C: all take part, in order.
     Returns:
-      (server state, the round's training loss: the mean over the clients that did not drop out and over
+      (server, the round's training loss: the mean over the clients that did not drop out and over
       their local steps).
     References:
       Joseph et al., 2025, arXiv:2312.02204, Algorithm 1.
     """
-    update, client_state = train_cohort(local, server, batches, weight, key)
-    step, agg_state = aggregator.update(theta, update, server.agg_state, server.params)
+    cohort = _gather(server.clients, ids)
+    update, work = parts.clients.run(server, batches, weight, cohort.work, key)
+    delta, feedback = _sent(parts, update, cohort.feedback, key)
+    update = update._replace(delta=delta)
+    clients = _scatter(server.clients, ids, _where(weight > 0, ClientState(work, feedback), cohort))
+    step, agg_state = parts.aggregator.update(theta, update, server.agg_state, server.params)
+    down_key = jax.random.fold_in(key, _DOWN)
+    step, down_feedback = compress(parts.server_compressor, step, server.feedback, down_key)
     params = jax.tree.map(jnp.add, server.params, step)
-    model_state = weighted_mean(update.model_state, weight)
+    after = Server(params, update.model_state, agg_state, clients, down_feedback, server.work)
+    after = parts.server_work.run(after, update, jax.random.fold_in(key, _SERVER))
     took_part = (weight > 0).astype(jnp.float32)
     loss = jnp.sum(jnp.where(weight > 0, update.loss, 0.0)) / jnp.sum(took_part)
-    return ServerState(params, model_state, agg_state, client_state), loss
+    return after, loss
+
+
+def traffic(parts: Parts, params: Params) -> Traffic:
+    """Bits per client per round: its compressed delta up, the server's message down, and what else its work sends.
+
+    Args:
+      params: of the task, or their shapes.
+    """
+    rest = parts.clients.traffic(params)
+    return Traffic(parts.compressor.bits(params) + rest.up, parts.server_compressor.bits(params) + rest.down)
+
+
+def _sent(parts: Parts, update: ClientUpdate, feedback: Any, key: Key) -> tuple[Params, Any]:
+    """The deltas as they reach the server, 0 for clients that dropped out, and each client's feedback."""
+    keys = jax.random.split(jax.random.fold_in(key, _UP), update.weight.shape[0])
+    one = jax.vmap(lambda delta, remembered, k: compress(parts.compressor, delta, remembered, k))
+    delta, feedback = one(update.delta, feedback, keys)
+    return _where(update.weight > 0, delta, jax.tree.map(jnp.zeros_like, delta)), feedback
+
+
+def _where(stays: Array, trained: Any, instead: Any) -> Any:
+    """`trained` at the clients that stay, `instead` at the others; leaves [K, ...]."""
+    return jax.tree.map(
+        lambda new, old: jnp.where(stays.reshape(-1, *[1] * (new.ndim - 1)), new, old), trained, instead
+    )
+
+
+def _gather(population: ClientState, ids: Int[Array, "K"]) -> ClientState:
+    """The states of the cohort, leaves [C, ...] -> [K, ...]."""
+    return jax.tree.map(lambda leaf: leaf if leaf.shape[0] == len(ids) else leaf[ids], population)
+
+
+def _scatter(population: ClientState, ids: Int[Array, "K"], cohort: ClientState) -> ClientState:
+    """The population with the cohort's new states at their places."""
+    return jax.tree.map(
+        lambda leaf, new: new if leaf.shape[0] == len(ids) else leaf.at[ids].set(new), population, cohort
+    )

@@ -25,7 +25,8 @@ def run(config: Config, command: str) -> int:
     for task, data in loaded.items():
         what = f"{config.optimizer} on {task}"
         [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
-        up, down = build.bytes_a_round(config, data)
+        bits = build.traffic(config, data)
+        up, down = round(config.num_grads * bits.up / 8), round(bits.down / 8)
         records.append(Record(config.optimizer, task, seeds, curves, up, down))
     write_rounds(path / "rounds.csv", records)
     directory.finish(notes=[build.examples_note(config)])

@@ -103,18 +103,18 @@ def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
     label, sweep = given.pop("label"), given.pop("sweep", {})
     own = replace(config, run_type="benchmark", entrants=[], **(card_settings(given) | given))
     first = {name: values[0] for name, values in sweep.items()}
-    return Entrant(label, own, build.learned_theta(replace(own, **first)), sweep)
+    return Entrant(label, own, build.learned_theta(own.changed(first)), sweep)
 
 
 def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Entry, Record, str]:
     """Tunes the entrant on one task and runs it with the final seeds."""
     point, size, edges = _tune(entrant, loader, task, seen)
-    config = replace(entrant.config, **point)
+    config = entrant.config.changed(point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
     runner = GroupRunner(config, loaded, entrant.theta, SPLITS)
     [curves] = runner.run([{}], seeds, f"{entrant.label} on {task}")
-    up, down = build.bytes_a_round(config, loaded)
+    up, down = _bytes(config, loaded)
     entry = Entry(
         entrant.label,
         point,
@@ -129,6 +129,11 @@ def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> t
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
     return entry, Record(entrant.label, task, seeds, curves, up, down), note
+
+
+def _bytes(config: Config, loaded: build.TaskData) -> tuple[int, int]:
+    bits = build.traffic(config, loaded)
+    return round(config.num_grads * bits.up / 8), round(bits.down / 8)
 
 
 def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> Tuned:

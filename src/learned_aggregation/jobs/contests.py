@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,18 +35,19 @@ def group_points(config: Config, points: Sequence[Point]) -> list[Group]:
     """Groups the indices of `points` by their settings other than rates, in order of appearance."""
     groups: dict[str, Group] = {}
     for index, point in enumerate(points):
-        static = {name: value for name, value in point.items() if name not in build.RATES}
+        whole = config.changed(point)
+        static = {name: value for name, value in point.items() if build.rate_name(whole, name) is None}
         key = json.dumps(static, sort_keys=True, default=str)
-        groups.setdefault(key, Group(replace(config, **static), [])).points.append(index)
+        groups.setdefault(key, Group(config.changed(static), [])).points.append(index)
     return list(groups.values())
 
 
 def point_rates(config: Config, points: Sequence[Point], repeats: int) -> dict[str, np.ndarray]:
     """Each rate's value in every job: points x repeats, points outermost."""
-    given = [
-        build.rates_of(config) | {n: v for n, v in point.items() if n in build.RATES} for point in points
-    ]
-    return {name: np.repeat([rates[name] for rates in given], repeats) for name in given[0]}
+    rates_of_points = [build.rates_of(config.changed(point)) for point in points]
+    return {
+        name: np.repeat([rates[name] for rates in rates_of_points], repeats) for name in rates_of_points[0]
+    }
 
 
 def take(curves: Curves, jobs: slice) -> Curves:
@@ -65,10 +65,10 @@ class GroupRunner:
 
     def __init__(self, config: Config, loaded: build.TaskData, theta: Theta, splits: Sequence[str]):
         self._config, self._rounds = config, config.num_inner_steps
-        contest, self._shared = build.contest(config, loaded, theta, splits)
+        setting, self._shared = build.meta_test(config, loaded, theta, splits)
         every = config.eval_every or max(1, self._rounds // EVALUATIONS)
         budget = Budget(self._rounds, every, jobs_at_once(config.tasks_per_chunk))
-        self._program = Program(contest, budget, job_mesh(len(jax.devices()), config.num_devices))
+        self._program = Program(setting, budget, job_mesh(len(jax.devices()), config.num_devices))
 
     def run(self, points: Sequence[Point], seeds: Sequence[int], what: str) -> list[Curves]:
         """Each point with every seed: one Curves (jobs = seeds) a point. `what` names the progress bar.

@@ -42,7 +42,7 @@ def run(config: Config, command: str) -> int:
     if config.sweep_engine == "wandb":
         return sweep_wandb.run(config)
     points = sweep_points(sweep, config.seed)
-    theta = build.learned_theta(replace(config, **_first(config, points[0])))
+    theta = build.learned_theta(replace(config, **_not_a_sweep()).changed(points[0]))
     text = config_text(config)
     path = same_run(run_dir(config), text, explicit=config.run_dir is not None)
     directory = RunDirectory(path, text, {"run_type": config.run_type, "name": path.name, "command": command})
@@ -53,7 +53,7 @@ def run(config: Config, command: str) -> int:
         _run_group(group, points, seeds, theta, loader, results)
     summary = _summary(sweep, points, results)
     write_atomic(path / "sweep.json", json.dumps(summary, indent=2) + "\n")
-    best = replace(config, **_not_a_sweep(), **summary["winner"])
+    best = replace(config, **_not_a_sweep()).changed(summary["winner"])
     write_atomic(path / "best.py", config_text(best))
     directory.finish(notes=[_note(config, points, summary)])
     say(_note(config, points, summary))
@@ -63,10 +63,6 @@ def run(config: Config, command: str) -> int:
 
 def _not_a_sweep() -> dict[str, Any]:
     return {"run_type": "benchmark", "sweep_config": None, "run_dir": None, "name": None}
-
-
-def _first(config: Config, point: Point) -> dict[str, Any]:
-    return _not_a_sweep() | point
 
 
 class Results:

@@ -26,9 +26,12 @@ def sgd_training(task: Task, rate: float | Array, remat: bool = False) -> LocalT
     def plain(rate: float | Array) -> LocalTraining:
         return local_training(task, optax.sgd(rate), remat=remat)
 
+    def rebuild(task: Task, scale: Params | None = None) -> LocalTraining:
+        return sgd_training(task, rate, remat) if scale is None else plain(rate).rebuild(task, scale)
+
     known = task.loss
     if not isinstance(known, PerceptronLoss):
-        return plain(rate)
+        return plain(rate)._replace(rebuild=rebuild)
 
     @jax.custom_jvp
     def run(rate, params: Params, model_state: ModelState, key: Key, batches: Batch):
@@ -50,7 +53,7 @@ def sgd_training(task: Task, rate: float | Array, remat: bool = False) -> LocalT
         delta, model_state, loss = run(rate, params, model_state, key, batches)
         return delta, model_state, client_state, loss
 
-    return LocalTraining(plain(rate).init, run_as_local_training)
+    return LocalTraining(plain(rate).init, run_as_local_training, task, rebuild)
 
 
 def _fits(params: Params, batches: Batch) -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 
 Point = dict[str, Any]
 
-FRACTIONS = ("beta", "base_momentum", "dropout")
-"""Settings in [0, 1), where 0 is an end and no edge."""
+FRACTIONS = ("beta", "beta1", "beta2", "base_momentum", "dropout")
+"""Settings and options in [0, 1), where 0 is an end and no edge."""
 
 
 def grid(parameters: Mapping[str, Sequence[Any]]) -> list[Point]:
@@ -100,7 +100,7 @@ def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, 
 def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
     upper = edge == max(values)
     inner = sorted(set(values))[-2 if upper else 1]
-    if name in FRACTIONS:
+    if name.rpartition(".")[2] in FRACTIONS:
         return _short(1.0 - (1.0 - edge) ** 2 / (1.0 - inner) if upper else 0.0)
     return _short(edge * edge / inner if inner else 2.0 * edge)
 

@@ -11,25 +11,22 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.data.streaming import Data, windows_of
 from learned_aggregation.devices.parallel import compiler_options, everywhere, map_jobs
-from learned_aggregation.federated.local_training import LocalTraining
-from learned_aggregation.federated.round import ServerState, federated_round, init_server
 from learned_aggregation.meta_testing.evaluation import evaluate_split
-from learned_aggregation.problems.inner_problem import RoundSizes, draw_round
-from learned_aggregation.types import Aggregator, Batch, FederatedData, Key, Task, Theta
+from learned_aggregation.problems.inner_problem import RoundSizes, federated_training
+from learned_aggregation.types import Batch, FederatedData, Key, Parts, Server, Task, Theta
 
 Rates = Mapping[str, Any]
 """The float settings of a job, by name; traced, so that all jobs share one program."""
 
 
-class Contest(NamedTuple):
+class Setting(NamedTuple):
     """What all jobs of a program have in common.
 
-    make_rule: rates -> (aggregator, local training).
+    make_parts: rates -> the parts of a round.
     """
 
-    task: Task
     sizes: RoundSizes
-    make_rule: Callable[[Rates], tuple[Aggregator, LocalTraining]]
+    make_parts: Callable[[Rates], Parts]
 
 
 class Shared(NamedTuple):
@@ -65,15 +62,15 @@ class Curves(NamedTuple):
 
 
 class Program:
-    """The compiled program of a contest: made once, run on any number of batches of jobs of one size.
+    """The compiled program of a setting: made once, run on any number of batches of jobs of one size.
 
     Args:
       mesh: the devices that the jobs are divided over.
     """
 
-    def __init__(self, contest: Contest, budget: Budget, mesh: Mesh):
-        self._contest, self._budget, self._mesh = contest, budget, mesh
-        start = map_jobs(lambda s, job: _start(contest, s, *job), mesh, budget.chunk)
+    def __init__(self, setting: Setting, budget: Budget, mesh: Mesh):
+        self._setting, self._budget, self._mesh = setting, budget, mesh
+        start = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
         self._start = jax.jit(start, compiler_options=compiler_options())
         self._segments: dict[int, Callable[..., Any]] = {}
 
@@ -120,32 +117,30 @@ class Program:
 
     def _segment(self, length: int) -> Callable[..., Any]:
         if length not in self._segments:
-            self._segments[length] = _segment(self._contest, length, self._mesh, self._budget.chunk)
+            self._segments[length] = _segment(self._setting, length, self._mesh, self._budget.chunk)
         return self._segments[length]
 
 
-def _start(contest: Contest, shared: Shared, rates: Rates, key: Key) -> tuple[ServerState, dict[str, Array]]:
-    aggregator, local = contest.make_rule(rates)
-    params, model_state = contest.task.init(key)
-    state = init_server(shared.theta, aggregator, local, params, model_state, contest.sizes.num_grads)
-    return state, _evaluate(contest.task, shared, state)
+def _start(setting: Setting, shared: Shared, rates: Rates, key: Key) -> tuple[Server, dict[str, Array]]:
+    parts = setting.make_parts(rates)
+    server = federated_training(parts, setting.sizes).reset(shared.theta, _datas(shared), key)
+    return server, _evaluate(parts.task, shared, server)
 
 
-def _segment(contest: Contest, length: int, mesh: Mesh, chunk: int | None) -> Callable[..., Any]:
+def _segment(setting: Setting, length: int, mesh: Mesh, chunk: int | None) -> Callable[..., Any]:
     """The jitted program of `length` rounds and an evaluation, for all jobs."""
 
-    def job(shared: Shared, one: tuple[Rates, Key, Array, ServerState]):
-        rates, key, done, state = one
-        aggregator, local = contest.make_rule(rates)
+    def job(shared: Shared, one: tuple[Rates, Key, Array, Server]):
+        rates, key, done, server = one
+        parts = setting.make_parts(rates)
+        training = federated_training(parts, setting.sizes)
 
-        def step(state: ServerState, round_index: Array):
-            cohort_key, train_key = jax.random.split(jax.random.fold_in(key, round_index))
-            train = cast(FederatedData, shared.train)  # `Program.run` passes a window in place of a stream
-            batches, weight = draw_round(train, cohort_key, contest.sizes)
-            return federated_round(shared.theta, aggregator, local, state, batches, weight, train_key)
+        def step(server: Server, round_index: Array):
+            round_key = jax.random.fold_in(key, round_index)
+            return training.advance(shared.theta, server, _datas(shared), round_key)[:2]
 
-        state, losses = jax.lax.scan(step, state, done + jnp.arange(length))
-        return state, losses, _evaluate(contest.task, shared, state)
+        server, losses = jax.lax.scan(step, server, done + jnp.arange(length))
+        return server, losses, _evaluate(parts.task, shared, server)
 
     mapped = map_jobs(job, mesh, chunk)
 
@@ -155,9 +150,14 @@ def _segment(contest: Contest, length: int, mesh: Mesh, chunk: int | None) -> Ca
     return jax.jit(program, donate_argnums=4, compiler_options=compiler_options())
 
 
-def _evaluate(task: Task, shared: Shared, state: ServerState) -> dict[str, Array]:
+def _datas(shared: Shared) -> dict[str, FederatedData]:
+    """`Program.run` passes a window in place of a stream."""
+    return {"train": cast(FederatedData, shared.train)}
+
+
+def _evaluate(task: Task, shared: Shared, server: Server) -> dict[str, Array]:
     return {
         f"{split}_{metric}": value
         for split, (chunks, mask) in shared.evaluation.items()
-        for metric, value in evaluate_split(task, state.params, state.model_state, chunks, mask).items()
+        for metric, value in evaluate_split(task, server.params, server.model_state, chunks, mask).items()
     }

@@ -1,26 +1,29 @@
 """An inner problem: a task trained by federated rounds, as estimators and the meta-tester see it."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from learned_aggregation.data.sampling import sample_batch, sample_cohort
-from learned_aggregation.federated.local_training import LocalTraining
-from learned_aggregation.federated.round import ServerState, federated_round, init_server
+from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.types import (
-    Aggregator,
     Batch,
     FederatedData,
     InnerProblem,
     Key,
+    Parts,
+    Server,
     Task,
     Theta,
 )
 
 SAME_DATA = "same_data"
+
+Datas = Mapping[str, FederatedData]
+"""A problem's splits by name."""
 
 
 class RoundSizes(NamedTuple):
@@ -37,18 +40,43 @@ class RoundSizes(NamedTuple):
         return self.num_grads * self.num_local_steps * self.local_batch_size
 
 
-def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> tuple[Batch, Float[Array, "K"]]:
-    """The batches [K, H, B, ...] and the weights [K] of a round's cohort.
+class Cohort(NamedTuple):
+    """What a round trains on: batches [K, H, B, ...], weight [K], and the clients' places in the population [K]."""
+
+    batches: Batch
+    weight: Float[Array, "K"]
+    ids: Int[Array, "K"]
+
+
+class Training(NamedTuple):
+    """A task trained by federated rounds.
+
+    reset: (theta, datas, key) -> server before the first round.
+    advance: (theta, server, datas, key) -> (server one round later, that round's training loss [], its batches).
+    """
+
+    reset: Callable[[Theta, Datas, Key], Server]
+    advance: Callable[[Theta, Server, Datas, Key], tuple[Server, Float[Array, ""], Batch]]
+
+
+def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> Cohort:
+    """The cohort of a round, at random.
 
     Clients that drop out have weight 0; one, drawn at random, never does.
     """
-    batches, weight, _ = sample_cohort(data, key, *sizes[:3])
+    batches, weight, ids = sample_cohort(data, key, *sizes[:3])
     if sizes.dropout:
         drop_key, keep_key = jax.random.split(jax.random.fold_in(key, 2))
         stays = jax.random.bernoulli(drop_key, 1.0 - sizes.dropout, weight.shape)
         stays = stays.at[jax.random.randint(keep_key, (), 0, sizes.num_grads)].set(True)
         weight = jnp.where(stays, weight, 0.0)
-    return batches, weight
+    return Cohort(batches, weight, ids)
+
+
+def population(data: FederatedData, num_grads: int) -> int:
+    """C, the clients that keep a state: those that the data is divided over; K of them share one pool."""
+    clients = data.rows.shape[0]
+    return num_grads if clients == 1 else clients
 
 
 def normalise_loss(loss: Float[Array, ""], cap: float | None) -> Float[Array, ""]:
@@ -61,46 +89,57 @@ def normalise_loss(loss: Float[Array, ""], cap: float | None) -> Float[Array, ""
     return jnp.clip(jnp.where(jnp.isnan(loss), cap, loss), 0.0, cap)
 
 
-def split_loss(task: Task, server: ServerState, key: Key, batch: Batch) -> Float[Array, ""]:
+def split_loss(task: Task, server: Server, key: Key, batch: Batch) -> Float[Array, ""]:
     """The mean loss of the server's model on a batch, in test mode."""
     return jnp.mean(task.evaluate(server.params, server.model_state, key, batch)["loss"])
 
 
-def inner_problem(
-    task: Task, local: LocalTraining, aggregator: Aggregator, sizes: RoundSizes, meta_loss_split: str | None
-) -> InnerProblem:
-    """Trains `task` with `aggregator`; the data argument is {split name: FederatedData}.
+def federated_training(parts: Parts, sizes: RoundSizes) -> Training:
+    """`parts.task` trained by rounds of `parts`; how a problem starts and moves on is said here alone."""
+
+    def reset(theta: Theta, datas: Datas, key: Key) -> Server:
+        params, model_state = parts.task.init(key)
+        clients = population(datas["train"], sizes.num_grads)
+        return init_server(theta, parts, params, model_state, clients)
+
+    def advance(theta: Theta, server: Server, datas: Datas, key: Key):
+        cohort_key, train_key = jax.random.split(key)
+        cohort = draw_round(datas["train"], cohort_key, sizes)
+        server, loss = federated_round(theta, parts, server, *cohort, train_key)
+        return server, loss, cohort.batches
+
+    return Training(reset, advance)
+
+
+def inner_problem(parts: Parts, sizes: RoundSizes, meta_loss_split: str | None) -> InnerProblem:
+    """What estimators see of a training: its meta-losses; the data argument is {split name: FederatedData}.
 
     Args:
       meta_loss_split: None for the round's training loss; "same_data" for the loss on the round's own
         K*H*B examples after the aggregation; a split's name for K*B fresh examples of it, after the
         aggregation. The round's meta-loss is normalised (`normalise_loss`).
     """
-    measure = _meta_loss(task, sizes, meta_loss_split)
+    training = federated_training(parts, sizes)
+    measure = _meta_loss(parts.task, sizes, meta_loss_split)
 
-    def reset(theta: Theta, data: dict[str, FederatedData], key: Key) -> ServerState:
-        params, model_state = task.init(key)
-        return init_server(theta, aggregator, local, params, model_state, sizes.num_grads)
+    def advance(theta: Theta, server: Server, datas: Datas, key: Key):
+        server, train_loss, batches = training.advance(theta, server, datas, key)
+        measure_key = jax.random.split(key, 3)[2]  # `advance` took the first two
+        meta_loss = measure(server, train_loss, batches, datas, measure_key)
+        return server, normalise_loss(meta_loss, parts.task.loss_cap)
 
-    def advance(theta: Theta, state: ServerState, data: dict[str, FederatedData], key: Key):
-        cohort_key, train_key, measure_key = jax.random.split(key, 3)
-        batches, weight = draw_round(data["train"], cohort_key, sizes)
-        state, train_loss = federated_round(theta, aggregator, local, state, batches, weight, train_key)
-        meta_loss = measure(state, train_loss, batches, data, measure_key)
-        return state, normalise_loss(meta_loss, task.loss_cap)
-
-    return InnerProblem(reset, advance)
+    return InnerProblem(training.reset, advance)
 
 
 def _meta_loss(task: Task, sizes: RoundSizes, split: str | None) -> Callable[..., Float[Array, ""]]:
-    def training(state, train_loss, batches, data, key):
+    def training(server: Server, train_loss: Any, batches: Batch, datas: Datas, key: Key):
         return train_loss
 
-    def same_data(state, train_loss, batches, data, key):
-        return split_loss(task, state, key, jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches))
+    def same_data(server: Server, train_loss: Any, batches: Batch, datas: Datas, key: Key):
+        return split_loss(task, server, key, jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), batches))
 
-    def fresh(state, train_loss, batches, data, key):
-        batch = sample_batch(data[split], key, sizes.num_grads * sizes.local_batch_size)
-        return split_loss(task, state, jax.random.fold_in(key, 1), batch)
+    def fresh(server: Server, train_loss: Any, batches: Batch, datas: Datas, key: Key):
+        batch = sample_batch(datas[str(split)], key, sizes.num_grads * sizes.local_batch_size)
+        return split_loss(task, server, jax.random.fold_in(key, 1), batch)
 
     return training if split is None else same_data if split == SAME_DATA else fresh

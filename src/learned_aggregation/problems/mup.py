@@ -3,9 +3,8 @@
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
-from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Task
+from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Parts, Task
 
 
 class Factors(NamedTuple):
@@ -63,8 +62,10 @@ def _factors_of(own: Any, base: Any, wider: Any) -> Factors:
 
 
 def _times(factors: Params, tree: Any) -> Any:
-    """Leaf by leaf; a factor of 1 leaves no trace in the program."""
-    return jax.tree.map(lambda factor, leaf: leaf if factor == 1.0 else factor * leaf, factors, tree)
+    """Leaf by leaf; a factor of 1 leaves no trace in the program, and None (a masked leaf) stays None."""
+    return jax.tree.map(
+        lambda factor, leaf: leaf if leaf is None or factor == 1.0 else factor * leaf, factors, tree
+    )
 
 
 def mup_task(task: Task, factors: Factors) -> Task:
@@ -81,13 +82,6 @@ def mup_task(task: Task, factors: Factors) -> Task:
         return task.evaluate(_times(factors.forward, params), model_state, key, batch)
 
     return task._replace(init=init, loss=loss, evaluate=evaluate)
-
-
-def mup_local(optimizer: optax.GradientTransformation, rates: Params) -> optax.GradientTransformation:
-    """A local optimizer with a rate for each tensor: its updates times `rates`, `sgd` or `adam` of Factors."""
-
-    scaling = optax.stateless(lambda updates, params: _times(rates, updates))
-    return optax.chain(optimizer, scaling)
 
 
 def mup_aggregator(aggregator: Aggregator, factors: Factors) -> Aggregator:
@@ -111,6 +105,17 @@ def mup_aggregator(aggregator: Aggregator, factors: Factors) -> Aggregator:
         return _times(factors.adam, step), state
 
     return aggregator._replace(update=update)
+
+
+def in_mup(parts: Parts, factors: Factors, adaptive: bool) -> Parts:
+    """The same round in muP: the task's multipliers, a rate for each tensor on the clients, the rule rescaled.
+
+    Args:
+      adaptive: whether the local optimizer's updates do not grow with the gradient (`adam` in place of `sgd`).
+    """
+    task = mup_task(parts.task, factors)
+    clients = parts.clients.rebuild(task, factors.adam if adaptive else factors.sgd)
+    return parts._replace(task=task, clients=clients, aggregator=mup_aggregator(parts.aggregator, factors))
 
 
 def shapes_of(task: Task) -> Params:

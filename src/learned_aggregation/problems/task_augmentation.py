@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_aggregation.problems.variation import log_uniform
-from learned_aggregation.types import Batch, Key, ModelState, Params, Task
+from learned_aggregation.types import Batch, Key, ModelState, Params, Parts, Task
 
 PERMUTED = ("inputs", "labels")
 """What may be permuted."""
@@ -53,7 +53,13 @@ def draw_augmentation(
     return Augmentation(scales, pixels, labels)
 
 
-def augmented(task: Task, drawn: Augmentation) -> Task:
+def augment(parts: Parts, drawn: Augmentation) -> Parts:
+    """The same round on the augmented task."""
+    task = augment_task(parts.task, drawn)
+    return parts._replace(task=task, clients=parts.clients.rebuild(task, None))
+
+
+def augment_task(task: Task, drawn: Augmentation) -> Task:
     """The task with params q = p / scale of each tensor, so that loss(q) = task.loss(scale * q), on permuted batches.
 
     At equal model the loss is the same; a gradient is `scale` times as large and an SGD step moves the model

@@ -1,0 +1,44 @@
+"""The composition root: a Config to objects. The only reader of the registries; a config stops here."""
+
+from learned_aggregation.build.data import Loader, TaskData, data_options, load_task, train_data
+from learned_aggregation.build.meta_testing import meta_test
+from learned_aggregation.build.meta_training import MetaTraining, fastest_chunk, meta_mesh, meta_training
+from learned_aggregation.build.parts import (
+    examples_note,
+    make_local_training,
+    make_parts,
+    round_sizes,
+    traffic,
+)
+from learned_aggregation.build.rule import (
+    aggregator_options,
+    learned_theta,
+    make_aggregator,
+    rate_name,
+    rates_of,
+    theta_settings,
+)
+
+__all__ = [
+    "Loader",
+    "MetaTraining",
+    "TaskData",
+    "aggregator_options",
+    "data_options",
+    "examples_note",
+    "fastest_chunk",
+    "learned_theta",
+    "load_task",
+    "make_aggregator",
+    "make_local_training",
+    "make_parts",
+    "meta_mesh",
+    "meta_test",
+    "meta_training",
+    "rate_name",
+    "rates_of",
+    "round_sizes",
+    "theta_settings",
+    "traffic",
+    "train_data",
+]

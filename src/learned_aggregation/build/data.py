@@ -1,0 +1,96 @@
+"""A config's data: a task's data set, divided over clients, resident or streamed."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from learned_aggregation.config.resolve import Config
+from learned_aggregation.data import DataOptions
+from learned_aggregation.data.partitions import PARTITIONS, partition, split_labels
+from learned_aggregation.data.streaming import Data, Streaming, resident_or_streamed
+from learned_aggregation.tasks import make_task
+from learned_aggregation.types import Dataset, Task
+
+
+class TaskData(NamedTuple):
+    """A task, its data set on the host and the rows of each client of the train split."""
+
+    task: Task
+    dataset: Dataset
+    rows: list[np.ndarray]
+
+
+def data_options(config: Config) -> DataOptions:
+    return DataOptions(
+        tfds_data_dir=config.tfds_data_dir,
+        tfds_download=config.tfds_download,
+        cache_dir=config.cache_dir,
+        vocabulary=config.vocabulary,
+        whole_mb={None: config.device_data_mb, True: 0, False: None}[config.stream],
+    )
+
+
+def streaming(config: Config) -> Streaming:
+    return Streaming(
+        config.stream,
+        config.device_data_mb,
+        config.stream_window,
+        config.stream_fresh,
+        config.augment,
+        config.stream_threads,
+        config.seed,
+    )
+
+
+def load_task(config: Config, name: str) -> TaskData:
+    """The task with its data divided over clients."""
+    task, dataset = make_task(name, data_options(config), config.remat)
+    train = dataset.splits["train"]
+    options = {
+        "dirichlet": {"alpha": config.partition_alpha},
+        "shards": {"shards_per_client": config.classes_per_client},
+    }
+    PARTITIONS.check(config.partition)
+    rows = partition(
+        config.partition,
+        split_labels(train),
+        train.clients,
+        _population(config, train.clients),
+        config.seed,
+        **options.get(config.partition, {}),
+    )
+    return TaskData(task, dataset, rows)
+
+
+class Loader:
+    """Loads each task once for all configs that divide its data alike."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple, TaskData] = {}
+
+    def load(self, config: Config, task: str) -> TaskData:
+        names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
+        shared = config.partition == "shared"
+        key = (task, shared or tuple(getattr(config, name) for name in names))
+        if key not in self._loaded:
+            self._loaded[key] = load_task(config, task)
+        return self._loaded[key]
+
+
+def _population(config: Config, natural: np.ndarray | None) -> int:
+    if config.partition == "shared":
+        return 1
+    if config.partition == "natural" and natural is not None and config.num_clients is None:
+        return len(np.unique(natural))
+    return config.num_clients or config.num_grads
+
+
+def train_data(config: Config, loaded: TaskData) -> Data:
+    return resident_or_streamed(loaded.dataset.splits["train"], loaded.rows, streaming(config))
+
+
+def whole_split(config: Config, loaded: TaskData, split: str) -> Data:
+    """A held-out split as one shared pool; never augmented."""
+    data = loaded.dataset.splits[split]
+    pool = [np.arange(len(split_labels(data)))]
+    return resident_or_streamed(data, pool, streaming(config)._replace(augment=()))

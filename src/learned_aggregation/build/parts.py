@@ -1,0 +1,93 @@
+"""A config's round: task, clients, compressors and aggregator as `Parts`, and what a round costs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from learned_aggregation.build.data import TaskData
+from learned_aggregation.build.rule import make_aggregator, rates_of
+from learned_aggregation.config.resolve import Config
+from learned_aggregation.federated import round as one_round
+from learned_aggregation.federated.client_work import independently
+from learned_aggregation.federated.clients import ADAPTIVE, LOCAL_OPTIMIZERS
+from learned_aggregation.federated.compressors import get_compressor
+from learned_aggregation.federated.local_training import LocalTraining, local_training
+from learned_aggregation.federated.parts import assemble
+from learned_aggregation.kernels.mlp_sgd import sgd_training
+from learned_aggregation.meta_testing.program import Rates
+from learned_aggregation.problems.inner_problem import RoundSizes
+from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of
+from learned_aggregation.problems.task_augmentation import Augmentation, augment, augment_task
+from learned_aggregation.tasks import probe_tasks
+from learned_aggregation.types import Parts, Task, Traffic
+
+DATA_PARALLEL = ("sgd", "adam")
+"""Rules that take one step a round on the clients' mean gradient: one local step of rate 1."""
+
+
+def round_sizes(config: Config) -> RoundSizes:
+    steps = 1 if config.optimizer in DATA_PARALLEL else config.num_local_steps
+    return RoundSizes(config.num_grads, steps, config.local_batch_size, config.dropout)
+
+
+def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraining:
+    """The local training of the config's clients."""
+    if config.optimizer in DATA_PARALLEL:
+        return sgd_training(task, 1.0, config.remat)
+    name, rate = config.local_optimizer, rates["local_learning_rate"]
+    if name == "sgd":
+        return sgd_training(task, rate, config.remat)
+    return local_training(task, LOCAL_OPTIMIZERS[name](rate), config.keep_local_state, config.remat)
+
+
+def _options_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "type"}
+
+
+def make_parts(
+    config: Config, loaded: TaskData, drawn: Augmentation | None = None
+) -> Callable[[Rates], Parts]:
+    """rates -> the parts of a round, in the config's parametrization.
+
+    Args:
+      drawn: of an episode with task augmentation.
+    Raises:
+      UserError: mup with a model that is not named by its widths.
+    """
+    up = get_compressor(config.compressor, **config.compressor_options)
+    down = get_compressor(config.server_compressor["type"], **_options_of(config.server_compressor))
+    in_units = _parametrization(config, loaded, drawn)
+
+    def parts(rates: Rates) -> Parts:
+        clients = independently(make_local_training(config, loaded.task, rates))
+        aggregator = make_aggregator(config, rates)
+        plain = assemble(loaded.task, clients, aggregator, compressor=up, server_compressor=down)
+        return in_units(plain if drawn is None else augment(plain, drawn))
+
+    return parts
+
+
+def _parametrization(
+    config: Config, loaded: TaskData, drawn: Augmentation | None
+) -> Callable[[Parts], Parts]:
+    if config.parametrization == "standard":
+        return lambda parts: parts
+    task = loaded.task if drawn is None else augment_task(loaded.task, drawn)
+    probes = probe_tasks(task.name, config.mup_base_width, loaded.dataset)
+    factors = infer_factors(*(shapes_of(probe) for probe in (task, *probes)))
+    adaptive = config.local_optimizer in ADAPTIVE and config.optimizer not in DATA_PARALLEL
+    return lambda parts: in_mup(parts, factors, adaptive)
+
+
+def traffic(config: Config, loaded: TaskData) -> Traffic:
+    """Bits per client per round under the config's compressors."""
+    parts = make_parts(config, loaded)(rates_of(config))
+    return one_round.traffic(parts, shapes_of(parts.task))
+
+
+def examples_note(config: Config) -> str:
+    """How many examples a round takes, to compare rounds fairly."""
+    sizes = round_sizes(config)
+    return (
+        f"{config.optimizer}: {sizes.num_grads} clients x {sizes.num_local_steps} local steps x "
+        f"{sizes.local_batch_size} examples = {sizes.examples} examples a round"
+    )

@@ -1,0 +1,105 @@
+"""A config's aggregator: its options, which of them are traced, and its theta."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from learned_aggregation.aggregators import float_options, get_aggregator, option_defaults
+from learned_aggregation.config.resolve import Config
+from learned_aggregation.errors import UserError
+from learned_aggregation.meta_testing.program import Rates
+from learned_aggregation.pretrained.theta_file import check_theta, load_theta
+from learned_aggregation.types import Aggregator, Theta
+
+LOCAL_RATE = "local_learning_rate"
+"""The one rate that is the clients'; the others are options of the rule."""
+
+_COMPARED = ("optimizer", "num_grads", "hidden_size", "base", "parametrization")
+
+
+def rate_name(config: Config, setting: str) -> str | None:
+    """The rate that a setting is ("rule_options.tau" is tau), None if it is static.
+
+    Rates are traced: points of a sweep that differ in them alone share one compiled program.
+    """
+    name = setting.removeprefix("rule_options.")
+    return name if setting == LOCAL_RATE or name in float_options(config.optimizer) else None
+
+
+def rates_of(config: Config) -> dict[str, float]:
+    """The float settings of the clients and of the rule that are given, by name."""
+    settings = {name: getattr(config, name, None) for name in (LOCAL_RATE, *float_options(config.optimizer))}
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    options = {n: float(v) for n, v in config.rule_options.items() if n in float_options(config.optimizer)}
+    return chosen | options
+
+
+def make_aggregator(config: Config, rates: Rates) -> Aggregator:
+    """The aggregator of the config with the given (maybe traced) rates.
+
+    Raises:
+      UserError: a rate that the rule needs is not given.
+    """
+    return get_aggregator(config.optimizer, **aggregator_options(config, rates))
+
+
+def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
+    """The options of the config's rule, with the rule's own defaults where the config says nothing."""
+    chosen: dict[str, Any] = {"num_grads": config.num_grads, "hidden_size": config.hidden_size}
+    chosen |= {} if config.base is None else {"base": config.base}
+    defaults = option_defaults(config.optimizer)
+    chosen |= {**config.rule_options, **{name: value for name, value in rates.items() if name in defaults}}
+    known = {name: chosen.get(name, default) for name, default in defaults.items()}
+    strange = {name: value for name, value in config.rule_options.items() if name not in defaults}
+    return {name: value for name, value in known.items() if value is not None or name in chosen} | strange
+
+
+def theta_settings(config: Config) -> dict[str, Any]:
+    """What a theta depends on: kept beside it and compared when it is read."""
+    options = aggregator_options(config, rates_of(config))
+    return {
+        "optimizer": config.optimizer,
+        "num_grads": config.num_grads,
+        "hidden_size": config.hidden_size,
+        **{name: value for name, value in options.items() if name.startswith("base")},
+        "parametrization": config.parametrization,
+        "num_local_steps": config.num_local_steps,
+        "local_learning_rate": config.local_learning_rate,
+        "task": ",".join(dict.fromkeys(problem.tasks[0] for problem in config.inner_problems.values())),
+    }
+
+
+def learned_theta(config: Config) -> Theta:
+    """theta for meta-testing: read from `test_checkpoint`, () for a classical rule.
+
+    Raises:
+      UserError: a learned rule without a checkpoint, or a checkpoint of another rule, K or width.
+    """
+    aggregator = make_aggregator(config, rates_of(config))
+    expected = jax.eval_shape(aggregator.init_theta, jax.random.key(0))
+    if not jax.tree.leaves(expected):
+        return ()
+    if config.test_checkpoint is None:
+        raise UserError(
+            f"test_checkpoint: expected the path of a meta-trained theta for {config.optimizer}, got none. "
+            "Give --test_checkpoint checkpoints/<meta-train-name>, or meta-train one first."
+        )
+    theta, metadata = load_theta(config.test_checkpoint)
+    settings = {name: value for name, value in theta_settings(config).items() if name in _COMPARED}
+    check_theta(theta, expected, config.optimizer, _fixed(config, settings), metadata)
+    return theta
+
+
+def _fixed(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that theta's shape depends on: K only for a rule that reads raw deltas."""
+    any_k = serves_any_k(config)
+    return {name: value for name, value in settings.items() if not (any_k and name == "num_grads")}
+
+
+def serves_any_k(config: Config) -> bool:
+    """Whether theta's shape does not depend on K."""
+    one = jax.eval_shape(get_aggregator(config.optimizer, num_grads=1).init_theta, jax.random.key(0))
+    two = jax.eval_shape(get_aggregator(config.optimizer, num_grads=2).init_theta, jax.random.key(0))
+    return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, two)
