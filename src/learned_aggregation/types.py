@@ -20,6 +20,10 @@ ModelState = Any
 Theta = Any
 """Meta-parameters of an aggregator: a pytree of float arrays, () for a classical rule."""
 AggState = Any
+Message = Any
+"""What one client sends: a pytree that decodes without its sender."""
+Feedback = Any
+"""What a client remembers of what it did not send, () for most compressors."""
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
@@ -104,6 +108,21 @@ class ClientUpdate(NamedTuple):
     model_state: ModelState
     loss: Float[Array, "K"]
     weight: Float[Array, "K"]
+
+
+class Compressor(NamedTuple):
+    """What crosses the wire from ONE client, and what the client remembers of the rest; the round vmaps it.
+
+    init: params or their shapes -> feedback (() for a compressor that remembers nothing).
+    encode: (delta, feedback, key) -> (message, feedback); delta is any pytree of float arrays.
+    decode: message -> delta as the server sees it, with the shapes and dtypes of what was encoded.
+    bits: params or their shapes -> the bits that a message takes on a wire, exact.
+    """
+
+    init: Callable[[Params], Feedback]
+    encode: Callable[[Params, Feedback, Key], tuple[Message, Feedback]]
+    decode: Callable[[Message], Params]
+    bits: Callable[[Params], float]
 
 
 class Aggregator(NamedTuple):
