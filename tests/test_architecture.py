@@ -39,12 +39,18 @@ LEVELS = {wing: level for level, wings in enumerate(WINGS) for wing in wings}
 REGISTRIES = (
     "aggregators",
     "federated.clients",
+    "federated.compressors",
     "meta_training.estimators",
     "data.partitions",
     "tasks.models",
     "runs.trackers",
 )
-SHARED = ("learned_aggregation.aggregators.classical", "learned_aggregation.aggregators.learned")
+SHARED = (
+    "learned_aggregation.aggregators.classical",
+    "learned_aggregation.aggregators.learned",
+    "learned_aggregation.federated.compressors.base",
+    "learned_aggregation.federated.compressors.chunks",
+)
 """What the members of a registry have in common."""
 
 

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "get_aggregator": "learned_aggregation.aggregators",
+    "get_compressor": "learned_aggregation.federated.compressors",
     "load_aggregator": "learned_aggregation.pretrained.loading",
     "DropIn": "learned_aggregation.pretrained.drop_in",
     "masked": "learned_aggregation.aggregators.masking",

@@ -20,6 +20,10 @@ ModelState = Any
 Theta = Any
 """Meta-parameters of an aggregator: a pytree of float arrays, () for a classical rule."""
 AggState = Any
+Message = Any
+"""What one client sends: a pytree that decodes without its sender."""
+Feedback = Any
+"""What a client remembers of what it did not send, () for most compressors."""
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
@@ -113,6 +117,21 @@ class ClientUpdate(NamedTuple):
     weight: Float[Array, "K"]
 
 
+class Compressor(NamedTuple):
+    """What crosses the wire from ONE client, and what the client remembers of the rest; the round vmaps it.
+
+    init: params or their shapes -> feedback (() for a compressor that remembers nothing).
+    encode: (delta, feedback, key) -> (message, feedback); delta is any pytree of float arrays.
+    decode: message -> delta as the server sees it, with the shapes and dtypes of what was encoded.
+    bits: params or their shapes -> the bits that a message takes on a wire, exact.
+    """
+
+    init: Callable[[Params], Feedback]
+    encode: Callable[[Params, Feedback, Key], tuple[Message, Feedback]]
+    decode: Callable[[Message], Params]
+    bits: Callable[[Params], float]
+
+
 class Aggregator(NamedTuple):
     """A server-side rule, learned or classical.
 
@@ -126,21 +145,6 @@ class Aggregator(NamedTuple):
     init: Callable[[Theta, Params], AggState]
     update: Callable[[Theta, ClientUpdate, AggState, Params], tuple[Params, AggState]]
     num_clients: int | None = None
-
-
-class Compressor(NamedTuple):
-    """What crosses the wire in place of a tree of numbers; pure, of ONE client, mapped over clients by the round.
-
-    init: params -> feedback, what a client remembers of what did not cross; () without any.
-    encode: (tree shaped like params, feedback, key) -> (message, feedback).
-    decode: message -> tree shaped like params.
-    bits: params, or their shapes -> what a message takes on a wire, exact.
-    """
-
-    init: Callable[[Params], Any]
-    encode: Callable[[Params, Any, Key], tuple[Any, Any]]
-    decode: Callable[[Any], Params]
-    bits: Callable[[Params], float]
 
 
 class ClientState(NamedTuple):

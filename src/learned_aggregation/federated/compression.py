@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from learned_aggregation.types import Compressor, Key, Params
 
@@ -34,4 +35,4 @@ def compress(compressor: Compressor, tree: Params, feedback: Any, key: Key) -> t
 def _no_tangent(leaf: jax.Array) -> Any:
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
-    return jnp.zeros(leaf.shape, jax.dtypes.float0)
+    return np.zeros(leaf.shape, jax.dtypes.float0)

@@ -1,18 +1,25 @@
-"""`none`: nothing is compressed."""
+"""`none`: everything, as it is."""
 
-import math
-
-import jax
-
+from learned_aggregation.federated.compressors.base import Field, TensorCode, per_tensor
 from learned_aggregation.types import Compressor
 
 
 def none() -> Compressor:
-    """The tree itself, 32 bits per number."""
+    """C(x) = x, bit for bit.
 
-    def bits(params):
-        return 32.0 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    Numbers cross as float32 whatever the dtype, which loses nothing of float32, bfloat16 and float16.
 
-    return Compressor(
-        lambda params: (), lambda tree, feedback, key: (tree, feedback), lambda message: message, bits
+    Bits: 32 n for n numbers.
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> compressor, delta = none(), jnp.array([1.0, -2.0, 0.5])
+      >>> message, _ = compressor.encode(delta, compressor.init(delta), jax.random.key(0))
+      >>> compressor.decode(message).tolist(), compressor.bits(delta)
+      ([1.0, -2.0, 0.5], 96.0)
+    """
+    return per_tensor(
+        TensorCode(
+            encode=lambda x, state, key: (Field(x, 32), state),
+            decode=lambda sent, shape, key: sent.values,
+        )
     )
