@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pytest
 from tiny_run import CHECKPOINTS, FLAGS, RUN, files_below, metrics, saved_state
 
-from learned_aggregation.runs.checkpoint import Checkpointer, _verified_meta
+from learned_aggregation.runs.checkpoint import Checkpointer
+from learned_aggregation.runs.checkpoint_files import verified_meta
 
 MAIN = Path(__file__).resolve().parent.parent / "src" / "main.py"
 STEPS = 200
@@ -92,7 +93,7 @@ def _landed(directory: Path, rows: tuple[int, int], unfinished: set[tuple[str, i
     checkpoints = Checkpointer(directory / CHECKPOINTS, keep=3)
     steps = checkpoints.steps()
     for step in steps:
-        _verified_meta(checkpoints.directory / f"global_step{step}")
+        verified_meta(checkpoints.directory / f"global_step{step}")
     if _unfinished(directory) - unfinished or (steps and checkpoints.latest_step() != steps[-1]):
         return "saving"
     return "start-up" if rows[1] <= rows[0] else "between saves"

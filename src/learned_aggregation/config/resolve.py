@@ -10,7 +10,8 @@ from learned_aggregation.config.config_file import load_file, merge_options, par
 from learned_aggregation.config.flags import parse_flags
 from learned_aggregation.config.kinds import refuse
 from learned_aggregation.pretrained.names import card_settings
-from learned_aggregation.config.settings import SETTINGS, Config, advice, check_all
+from learned_aggregation.config.replaced import advice
+from learned_aggregation.config.settings import SETTINGS, Config, check_all
 
 __all__ = [
     "CommandLine",

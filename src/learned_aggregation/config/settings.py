@@ -1,7 +1,4 @@
-"""Config: the one table of settings. Names, defaults, checks, help and flags come from its fields.
-
-Registries are imported when a name is checked and not before, so that `--help` comes at once.
-"""
+"""Config: the one table of settings. Names, defaults, checks, help and flags come from its fields."""
 
 import copy
 import dataclasses
@@ -10,26 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from learned_aggregation.config.config_file import load_file
-from learned_aggregation.errors import UserError
+from learned_aggregation.config.cross_checks import check_together
 from learned_aggregation.config.kinds import (
+    Check,
     Kind,
     choice,
     file_name,
     fraction,
     interval,
-    mapping,
-    names,
     non_negative,
     optional,
     path,
     positive,
     refuse,
     switch,
-    unknown,
     whole,
 )
-from learned_aggregation.registry import nearest
 from learned_aggregation.config.part_options import (
     OPTION_SETTINGS,
     check_option,
@@ -39,179 +32,40 @@ from learned_aggregation.config.part_options import (
     compressors,
     merged,
 )
-from learned_aggregation.config.sweep_config import check_entrants, check_problems, check_sweep
+from learned_aggregation.config.registered import (
+    check_augment,
+    check_permute,
+    check_tasks,
+    check_trackers,
+    estimators,
+    local_optimizers,
+    optimizers,
+    partitions,
+)
+from learned_aggregation.config.replaced import advice
+from learned_aggregation.config.schedule import DEFAULT_SCHEDULE, check_schedule
+from learned_aggregation.config.sweep_config import (
+    CheckSetting,
+    check_entrants,
+    check_problems,
+    check_sweep_config,
+)
 
 RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
-
-# Settings of the published research code that are not needed here, and what to do instead.
-REPLACED = {
-    "needs_state": "Remove it: a model's state is always carried.",
-    "use_pmap": "Remove it: num_devices chooses the devices.",
-    "pmap_across_devices": "Remove it: num_devices chooses the devices.",
-    "steps_per_jit": "Remove it: a whole window (truncation_length rounds) is one compiled step.",
-    "prefetch_batches": "Remove it: batches are drawn on the device.",
-    "keep_batch_in_gpu_memory": "Remove it: the data stays on the device.",
-    "gradient_accumulation_steps": "Remove it: tasks_per_chunk bounds the memory.",
-    "wandb_checkpoint_id": "Use test_checkpoint with the checkpoint's path.",
-    "train_project": "Use test_project, the wandb project of every run.",
-    "lo_clip_grad": "Use schedule.clip.",
-    "skip_test": "Remove it: testing is a run of its own, run_type='benchmark'.",
-    "test_interval": "Use eval_every.",
-    "start_from_test_ckpt": "Use from_checkpoint.",
-    "weight_decay": "Remove it: the meta-optimizer is optax's AdamW.",
-    "meta_optimizer": "Remove it: the meta-optimizer is AdamW.",
-    "es_std": "Use perturbation_std.",
-    "use_es": "Use estimator.",
-    "gradient_estimator": "Use estimator.",
-    "global_learning_rate": "Use learning_rate.",
-    "number_clients": "Use num_clients.",
-    "participation_rate": "Use num_grads (K) out of num_clients (C).",
-    "use_adamw": "Remove it: the meta-optimizer is AdamW.",
-}
-
-SCHEDULE: dict[str, Kind] = {
-    "init_value": non_negative(3e-10),
-    "peak_value": positive(3e-3),
-    "end_value": non_negative(1e-3),
-    "warmup_steps": whole(0, such_as=100),
-    "decay_steps": whole(1, such_as=4900),
-    "exponent": positive(1.0),
-    "clip": optional(positive(1.0)),
-}
-"""The keys of `schedule`."""
-
-DEFAULT_SCHEDULE = {
-    "init_value": 3e-10,
-    "peak_value": 3e-3,
-    "end_value": 1e-3,
-    "warmup_steps": 100,
-    "decay_steps": 4900,
-    "exponent": 1.0,
-    "clip": None,
-}
-
-
-def _optimizers():
-    from learned_aggregation.aggregators import AGGREGATORS
-
-    return AGGREGATORS
-
-
-def _local_optimizers():
-    from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
-
-    return LOCAL_OPTIMIZERS
-
-
-def _estimators():
-    from learned_aggregation.meta_training.estimators import ESTIMATORS
-
-    return ESTIMATORS
-
-
-def _partitions():
-    from learned_aggregation.data.partitions import PARTITIONS
-
-    return PARTITIONS
-
-
-def _trackers():
-    from learned_aggregation.runs.trackers import TRACKERS
-
-    return TRACKERS
-
-
-def _check_task_name(where: str, value: str) -> str:
-    from learned_aggregation.tasks.names import expand_task, parse_task_name
-
-    try:
-        for task in expand_task(value):
-            parse_task_name(task)
-    except UserError as error:
-        raise UserError(f"{where}: {str(error).removeprefix('task: ')}") from None
-    return value
-
-
-def _check_tasks(where: str, value: Any) -> str | tuple[str, ...]:
-    kind = names(_check_task_name, what="a task name or several", such_as="mlp32_digits_8")
-    checked = kind.check(where, value)
-    if not checked:
-        refuse(where, "a task name or several", value, "Name a task such as 'mlp32_digits_8'.")
-    return checked[0] if len(checked) == 1 else checked
-
-
-def _check_trackers(where: str, value: Any) -> tuple[str, ...]:
-    kind = names(choice(_trackers).check, what="names of trackers", such_as="wandb")
-    return tuple(name for name in kind.check(where, () if value is None else value) if name != "csv")
-
-
-def _check_augment(where: str, value: Any) -> tuple[str, ...]:
-    from learned_aggregation.data.augment import AUGMENTATIONS
-
-    kind = names(choice(lambda: AUGMENTATIONS).check, what="names of augmentations", such_as="crop,flip")
-    return kind.check(where, () if value is None else value)
-
-
-def _check_permute(where: str, value: Any) -> tuple[str, ...]:
-    from learned_aggregation.problems.task_augmentation import PERMUTED
-
-    kind = names(choice(lambda: PERMUTED).check, what="names of what is permuted", such_as="inputs,labels")
-    return kind.check(where, () if value is None else value)
-
-
-def _check_schedule(where: str, value: Any) -> dict[str, Any]:
-    given = mapping(where, value, "dict(peak_value=3e-3, decay_steps=4900)")
-    for key in given:
-        if key not in SCHEDULE:
-            unknown(where, key, SCHEDULE, REPLACED.get(key, ""))
-    schedule = {
-        key: SCHEDULE[key].check(f"{where}.{key}", given.get(key, default))
-        for key, default in DEFAULT_SCHEDULE.items()
-    }
-    if schedule["decay_steps"] <= schedule["warmup_steps"]:
-        refuse(
-            f"{where}.decay_steps",
-            f"more than the {schedule['warmup_steps']} warmup_steps, which it includes",
-            schedule["decay_steps"],
-            "Raise decay_steps or lower warmup_steps.",
-        )
-    return schedule
-
-
-def _check_sweep_config(where: str, value: Any) -> dict[str, Any] | None:
-    if isinstance(value, str):
-        found = load_file(value, where).get("sweep_config")
-        if not isinstance(found, dict):
-            refuse(f"{value}: sweep_config", "a dict", found, "Name a file such as those in config/sweeps.")
-        where, value = f"{value}: sweep_config", found
-    return check_sweep(where, value, functools.partial(_check_among, SWEPT)) if value else None
-
-
-def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
-    own = (*(name for name in SWEPT if name != "task"), "tune_by", "widen")
-    return check_entrants(where, value, functools.partial(_check_among, own))
-
-
-def _check_problems(where: str, value: Any) -> list[dict[str, Any]]:
-    problems = check_problems(where, value, functools.partial(_check_among, PROBLEM))
-    for i, problem in enumerate(problems):
-        task = problem.get("task", "")
-        if not isinstance(task, str) or len(_expanded(task)) > 1:
-            refuse(f"{where}[{i}].task", "one task", task, "Give each task a problem of its own.")
-    return problems
-
-
-def _expanded(task: str) -> list[str]:
-    from learned_aggregation.tasks.names import expand_task
-
-    return list(expand_task(task)) if task else []
 
 
 def setting(default: Any, kind: Kind, group: str, text: str, *, flag: bool = True) -> Any:
     """A field of Config: `kind` checks it, `text` is its help in the help's `group`."""
     metadata = {"default": default, "kind": kind, "group": group, "help": text, "flag": flag}
     return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+
+
+def _varying(
+    check: Callable[[str, Any, CheckSetting], Any], settings: Callable[[], Sequence[str]]
+) -> Check:
+    """A check of settings within a setting: only `settings()`, known once the table is there, may vary in it."""
+    return lambda where, value: check(where, value, functools.partial(_check_among, settings()))
 
 
 RUN = "what to run"
@@ -230,10 +84,10 @@ class Config:
     """All settings of a run. Constructing one checks every value and raises a UserError for a bad one."""
 
     run_type: str = setting("meta-train", choice(lambda: RUN_TYPES), RUN, f"one of {', '.join(RUN_TYPES)}")
-    optimizer: str = setting("fedlagg-adafac", choice(_optimizers), RUN, "the aggregator's name")
+    optimizer: str = setting("fedlagg-adafac", choice(optimizers), RUN, "the aggregator's name")
     task: str | tuple[str, ...] = setting(
         "mlp32_digits_8",
-        Kind(_check_tasks, "NAME[,NAME]", literal=False),
+        Kind(check_tasks, "NAME[,NAME]", literal=False),
         RUN,
         "task names such as mlp128x128_glyphs_28, or a mix; several train or test on all of them; see "
         "--list_tasks",
@@ -284,7 +138,7 @@ class Config:
     )
 
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
-    local_optimizer: str = setting("sgd", choice(_local_optimizers), INNER, "the clients' optimizer")
+    local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(
         False,
         switch(),
@@ -323,7 +177,7 @@ class Config:
         1000, whole(1, 1000), INNER, "rounds: of the longest episode when meta-training, else of each run"
     )
     partition: str = setting(
-        "shared", choice(_partitions), INNER, "how the examples are divided over clients"
+        "shared", choice(partitions), INNER, "how the examples are divided over clients"
     )
     num_clients: int | None = setting(
         None, optional(whole(1, 100)), INNER, "C, the clients that K are drawn from; None is K"
@@ -345,7 +199,7 @@ class Config:
     )
     problems: Sequence[Mapping[str, Any]] = setting(
         [],
-        Kind(_check_problems, "LIST"),
+        Kind(_varying(check_problems, lambda: PROBLEM), "LIST"),
         META,
         "a mixture of inner problems to meta-train on, each with num_tasks copies: a label and settings that "
         "differ from the run's own; [] is one for each task",
@@ -379,7 +233,7 @@ class Config:
     )
     permute: tuple[str, ...] = setting(
         (),
-        Kind(_check_permute, "NAME[,NAME]", literal=False),
+        Kind(check_permute, "NAME[,NAME]", literal=False),
         META,
         "what each episode permutes: inputs (the pixels of images), labels",
     )
@@ -391,7 +245,7 @@ class Config:
     )
     meta_valid_problems: Sequence[Mapping[str, Any]] = setting(
         [],
-        Kind(_check_problems, "LIST"),
+        Kind(_varying(check_problems, lambda: PROBLEM), "LIST"),
         META,
         "the held-out problems, written as problems are; [] is those of meta-training; measured on outer_valid "
         "unless one gives its meta_loss_split",
@@ -409,7 +263,7 @@ class Config:
     meta_valid_patience: int = setting(
         0, whole(0, 10), META, "validations without a better theta that end the run; 0: none do"
     )
-    estimator: str = setting("pes", choice(_estimators), META, "of the meta-gradient")
+    estimator: str = setting("pes", choice(estimators), META, "of the meta-gradient")
     perturbation_std: float = setting(
         0.01, positive(0.01), META, "standard deviation of theta's perturbations"
     )
@@ -427,7 +281,7 @@ class Config:
     )
     schedule: Mapping[str, Any] = setting(
         DEFAULT_SCHEDULE,
-        Kind(_check_schedule, "DICT"),
+        Kind(check_schedule, "DICT"),
         META,
         "meta-learning rate: linear warm-up, cosine decay; decay_steps includes the warm-up, clip bounds the "
         "gradient's global norm",
@@ -453,7 +307,7 @@ class Config:
     eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
     sweep_config: Mapping[str, Any] | None = setting(
         None,
-        Kind(_check_sweep_config, "PATH", literal=False),
+        Kind(_varying(check_sweep_config, lambda: SWEPT), "PATH", literal=False),
         TEST,
         "a sweep in wandb's format, or the path of a config that has one",
     )
@@ -474,7 +328,7 @@ class Config:
         "how many times an entrant's grid grows by a value beyond an edge that its best point lies on",
     )
     entrants: Sequence[Mapping[str, Any]] = setting(
-        [], Kind(_check_entrants, "LIST"), TEST, "who is compared", flag=False
+        [], Kind(_varying(check_entrants, lambda: ENTRANT), "LIST"), TEST, "who is compared", flag=False
     )
 
     checkpoints_dir: str = setting("checkpoints", path("checkpoints"), SAVE, "where checkpoints go")
@@ -501,7 +355,7 @@ class Config:
     stream_threads: int = setting(2, whole(1, 2), DATA, "threads that read ahead; they change no result")
     augment: tuple[str, ...] = setting(
         (),
-        Kind(_check_augment, "NAME[,NAME]", literal=False),
+        Kind(check_augment, "NAME[,NAME]", literal=False),
         DATA,
         "of training images, while they are read: crop, flip",
     )
@@ -520,7 +374,7 @@ class Config:
     )
 
     tracker: tuple[str, ...] = setting(
-        (), Kind(_check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
+        (), Kind(check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
     )
     log_every: int = setting(1, whole(1, 1), TRACK, "outer steps between rows of metrics")
     test_project: str = setting(
@@ -569,23 +423,23 @@ class Config:
     @property
     def inner_problems(self) -> "dict[str, Config]":
         """Of a meta-training run: label -> settings, of each of `problems`, else of each task."""
-        given = self.problems or [{"label": task, "task": task} for task in self.tasks]
-        return {each["label"]: dataclasses.replace(self, **_own(each)) for each in given}
+        problems = self.problems or [{"label": task, "task": task} for task in self.tasks]
+        return {problem["label"]: dataclasses.replace(self, **_changes(problem)) for problem in problems}
 
     @property
     def valid_problems(self) -> "dict[str, Config]":
         """Of meta-validation: label -> settings, of each of `meta_valid_problems`, else of `inner_problems`."""
         if self.meta_valid_problems:
-            given = [{"meta_loss_split": "outer_valid", **each} for each in self.meta_valid_problems]
-            return {each["label"]: dataclasses.replace(self, **_own(each)) for each in given}
-        problems = self.inner_problems.items()
-        return {label: dataclasses.replace(own, meta_loss_split="outer_valid") for label, own in problems}
+            problems = [{"meta_loss_split": "outer_valid", **problem} for problem in self.meta_valid_problems]
+            return {problem["label"]: dataclasses.replace(self, **_changes(problem)) for problem in problems}
+        trained = self.inner_problems.items()
+        return {label: dataclasses.replace(config, meta_loss_split="outer_valid") for label, config in trained}
 
 
-def _own(problem: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(problem: Mapping[str, Any]) -> dict[str, Any]:
     """What a problem of a mixture changes in the settings of the run."""
-    own = {name: value for name, value in problem.items() if name != "label"}
-    return own | {"problems": [], "meta_valid_problems": []}
+    changes = {name: value for name, value in problem.items() if name != "label"}
+    return changes | {"problems": [], "meta_valid_problems": []}
 
 
 class Setting(NamedTuple):
@@ -599,12 +453,14 @@ class Setting(NamedTuple):
     flag: bool
 
 
-SETTINGS = {f.name: Setting(f.name, **f.metadata) for f in dataclasses.fields(Config)}
-SWEPT = tuple(
+SETTINGS: dict[str, Setting] = {f.name: Setting(f.name, **f.metadata) for f in dataclasses.fields(Config)}
+SWEPT: tuple[str, ...] = tuple(
     s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
 )
-"""What may differ between the points of a sweep; an entrant may set these but for `task`."""
-PROBLEM = (
+"""What may differ between the points of a sweep."""
+ENTRANT: tuple[str, ...] = (*(name for name in SWEPT if name != "task"), "tune_by", "widen")
+"""What may differ between the entrants of a comparison."""
+PROBLEM: tuple[str, ...] = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),
     *("task", "local_learning_rate_range", "weight_scale_range", "permute", "meta_loss_split"),
     *("truncation_length", "truncation_schedule_min_length", "episode_growth_steps"),
@@ -621,56 +477,12 @@ def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> A
     return SETTINGS[name].kind.check(where, value)
 
 
-def advice(name: str, known: Sequence[str], prefix: str = "") -> str:
-    """What to do about a setting that is not among `known`; `prefix` goes before each of them."""
-    close = nearest(prefix + name, [prefix + each for each in known]).strip()
-    return REPLACED.get(name) or close or "--help lists them all."
-
-
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
     checked = {name: SETTINGS[name].kind.check(where(name), value) for name, value in values.items()}
-    _check_sizes(checked, where)
-    _check_stream(checked, where)
-    _check_run_type(checked, where)
+    check_together(checked, where)
     check_parts(checked, where)
     for mixture in ("problems", "meta_valid_problems"):
         for i, problem in enumerate(checked[mixture]):
-            check_all(checked | _own(problem), lambda name, mix=mixture, i=i: f"{where(mix)}[{i}].{name}")
+            check_all(checked | _changes(problem), lambda name, mix=mixture, i=i: f"{where(mix)}[{i}].{name}")
     return checked
-
-
-def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    longest = values["num_inner_steps"]
-    if values["run_type"] == "meta-train":
-        for name in ("truncation_schedule_min_length", "truncation_length"):
-            if values[name] > longest:
-                remedy = f"Lower {name} or raise num_inner_steps."
-                refuse(where(name), f"at most num_inner_steps, {longest}", values[name], remedy)
-    if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
-        expected = f"at least num_grads, {values['num_grads']}"
-        refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
-    trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
-    if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
-        expected = f"a divisor of num_tasks, {values['num_tasks']}"
-        refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
-
-
-def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    if values["stream_fresh"] > values["stream_window"]:
-        remedy = "Lower stream_fresh or raise stream_window."
-        expected = f"at most stream_window, {values['stream_window']}"
-        refuse(where("stream_fresh"), expected, values["stream_fresh"], remedy)
-    if values["augment"] and values["stream"] is False:
-        remedy = "Leave stream out: images are augmented while they are read."
-        refuse(where("stream"), "True or None with augment", False, remedy)
-
-
-def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
-    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants")):
-        if values["run_type"] == run_type and not values[name]:
-            refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
-        if values["run_type"] != run_type and values[name]:
-            remedy = f"Add --run_type {run_type}, or leave {name} out."
-            refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)

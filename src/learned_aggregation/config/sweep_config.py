@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from learned_aggregation.config.config_file import load_file
 from learned_aggregation.config.kinds import choice, file_name, mapping, refuse, unknown, whole
 
 CheckSetting = Callable[[str, str, Any], Any]
@@ -25,6 +26,20 @@ _EXAMPLE = (
 _FORMS = (
     f"value, values (with probabilities), or min and max with a distribution of {', '.join(DISTRIBUTIONS)}"
 )
+
+
+def check_sweep_config(where: str, value: Any, check_setting: CheckSetting) -> dict[str, Any] | None:
+    """A sweep, or the path of a config file that has one as its `sweep_config`; None for an empty one.
+
+    Raises:
+      UserError: a file without a sweep; see also `check_sweep`.
+    """
+    if isinstance(value, str):
+        found = load_file(value, where).get("sweep_config")
+        if not isinstance(found, dict):
+            refuse(f"{value}: sweep_config", "a dict", found, "Name a file such as those in config/sweeps.")
+        where, value = f"{value}: sweep_config", found
+    return check_sweep(where, value, check_setting) if value else None
 
 
 def check_sweep(where: str, value: Any, check_setting: CheckSetting) -> dict[str, Any]:
@@ -130,13 +145,24 @@ def check_entrants(where: str, value: Any, check_setting: CheckSetting) -> list[
 
 
 def check_problems(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
-    """The inner problems of a mixture: dicts with `label` and settings of their own.
+    """The inner problems of a mixture: dicts with `label` and settings of their own, one task in each.
 
     Raises:
       UserError: naming the problem by its position.
     """
     example = "[dict(label='digits', task='mlp32_digits_8'), dict(label='glyphs', task='conv8_glyphs_28')]"
-    return _check_entries(where, value, "problem", example, check_setting)
+    problems = _check_entries(where, value, "problem", example, check_setting)
+    for i, problem in enumerate(problems):
+        task = problem.get("task", "")
+        if not isinstance(task, str) or len(_expanded(task)) > 1:
+            refuse(f"{where}[{i}].task", "one task", task, "Give each task a problem of its own.")
+    return problems
+
+
+def _expanded(task: str) -> list[str]:
+    from learned_aggregation.tasks.names import expand_task
+
+    return list(expand_task(task)) if task else []
 
 
 def _check_entries(

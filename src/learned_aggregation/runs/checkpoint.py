@@ -13,14 +13,10 @@ at any moment leaves a directory to resume from. `SHA256SUMS` is verified before
 """
 
 import contextlib
-import errno
-import hashlib
-import json
-import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +26,17 @@ import numpy as np
 
 from learned_aggregation.atomic import disk_error, replace_file, sync_directory, write_atomic
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, theta_bytes
+from learned_aggregation.pretrained.theta_file import named_leaves, theta_bytes
+from learned_aggregation.runs.arrays import read_arrays
+from learned_aggregation.runs.checkpoint_files import (
+    Corrupt,
+    check_fits,
+    check_room,
+    verified_meta,
+    write_checkpoint,
+)
 from learned_aggregation.types import MetaState
 
-FORMAT = 1
-_SUMS = "SHA256SUMS"
-_OVERHEAD = 1 << 20  # bytes of a checkpoint beside its arrays, with a margin
 _NAME = re.compile(r"global_step(\d+)")
 
 
@@ -91,10 +92,10 @@ class Checkpointer:
         staged = self.directory / f".global_step{step}.tmp"
         try:
             self._sweep()
-            _check_room(self.directory / f".global_step{step}.room.tmp", state)
+            check_room(self.directory / f".global_step{step}.room.tmp", state)
             # Saving is where data may leave the device, whatever guards the hot loop.
             with jax.transfer_guard("allow"):
-                _write_checkpoint(staged, step, state, config_text, settings or {})
+                write_checkpoint(staged, step, state, config_text, settings or {})
                 theta = theta_bytes(state.theta, {**(settings or {}), "step": step})
             self._publish(staged, step, theta)
             self._prune()
@@ -154,12 +155,12 @@ class Checkpointer:
         """
         path = self.existing(step)
         try:
-            meta = _verified_meta(path)
-        except _Corrupt as error:
+            meta = verified_meta(path)
+        except Corrupt as error:
             raise self._corrupt_error(path, error) from error
-        _check_fits(path, meta, template, settings or {})
+        check_fits(path, meta, template, settings or {})
         try:
-            return _read_arrays(path / "arrays", template, meta["key_impls"])
+            return read_arrays(path / "arrays", template, meta["key_impls"])
         except Exception as error:  # orbax and tensorstore raise many types
             raise self._corrupt_error(path, error) from error
 
@@ -221,7 +222,7 @@ class Checkpointer:
         return "no file"
 
     def _corrupt_error(self, path: Path, error: Exception) -> UserError:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).removeprefix("_Corrupt: ")[:200]
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removeprefix("Corrupt: ")[:200]
         return UserError(
             f"{path}: expected a complete checkpoint, got a corrupt one ({reason}). {self._way_back(path)}"
         )
@@ -234,198 +235,10 @@ class Checkpointer:
         if limit is not None:
             candidates.sort(key=lambda step: step > limit)
         for step in candidates:
-            with contextlib.suppress(_Corrupt):
-                _verified_meta(self._path(step))
+            with contextlib.suppress(Corrupt):
+                verified_meta(self._path(step))
                 return (
                     f"{self._path(step)} is intact: write global_step{step} into "
                     f"{self.directory / 'latest'} to resume from it."
                 )
         return "No other checkpoint is intact: restore one from a copy, or start a new run with another --name_suffix."
-
-
-class _Corrupt(ValueError):
-    """The files of a checkpoint are not those that were saved."""
-
-
-def _check_room(path: Path, state: MetaState) -> None:
-    """Raises the OSError of a disk without room for the state; orbax would print many of its own.
-
-    Args:
-      path: of a file that is made and removed.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    size = _OVERHEAD + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    with open(path, "wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise  # others: the file system cannot reserve
-        finally:
-            path.unlink()
-
-
-def _write_checkpoint(
-    staged: Path, step: int, state: MetaState, config_text: str, settings: Mapping[str, Any]
-) -> None:
-    staged.mkdir()
-    leaves = named_leaves(state)
-    _write_arrays(staged / "arrays", leaves)
-    meta = {
-        "format": FORMAT,
-        "step": step,
-        "jax": jax.__version__,
-        "settings": dict(settings),
-        "leaves": {name: _description(leaf) for name, leaf in leaves.items()},
-        "key_impls": {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if _is_key(leaf)},
-    }
-    (staged / "meta.json").write_text(json.dumps(meta, indent=1))
-    (staged / "config.py").write_text(config_text)
-    (staged / _SUMS).write_text("".join(f"{_digest(path)}  {name}\n" for name, path in _files(staged)))
-    _sync_tree(staged)
-
-
-def _files(path: Path) -> list[tuple[str, Path]]:
-    """(relative name, path) of every file but the sums and hidden ones (a file manager's)."""
-    files = [(str(file.relative_to(path)), file) for file in sorted(path.rglob("*")) if file.is_file()]
-    return [(name, file) for name, file in files if name != _SUMS and not file.name.startswith(".")]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _sync_tree(path: Path) -> None:
-    for parent, _, names in os.walk(path):
-        for name in names:
-            with open(Path(parent) / name, "rb+") as file:
-                os.fsync(file.fileno())
-        sync_directory(parent)
-    sync_directory(path.parent)
-
-
-def _verified_meta(path: Path) -> dict[str, Any]:
-    """meta.json of a checkpoint all of whose files are as saved.
-
-    Raises:
-      _Corrupt: a file is missing, unreadable, changed or of a newer format.
-    """
-    try:
-        lines = (path / _SUMS).read_text().splitlines()
-        saved = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        found = {name: _digest(file) for name, file in _files(path)}
-        change = first_difference(found, saved)
-        if change is None:
-            meta = json.loads((path / "meta.json").read_text())
-            if meta["format"] == FORMAT:
-                return meta
-            raise _Corrupt(f"format {meta['format']}, this version reads {FORMAT}")
-    except (OSError, ValueError, KeyError) as error:
-        raise _Corrupt(f"{type(error).__name__}: {error}") from error
-    raise _Corrupt(f"{change[0]} is {'missing' if change[1] == 'missing' else 'not as saved'}")
-
-
-def _check_fits(path: Path, meta: dict, template: MetaState, settings: Mapping[str, Any]) -> None:
-    want = {name: _description(leaf) for name, leaf in named_leaves(template).items()}
-    change = first_difference(meta["leaves"], want)
-    if change is None:
-        return
-    name, got, expected = change
-    leaf = f"leaf {name} is {_text(got)} in the checkpoint, {_text(expected)} by the config"
-    current = json.loads(json.dumps(dict(settings)))
-    saved = meta["settings"]
-    differing = [key for key in current if key in saved and saved[key] != current[key]]
-    if not differing:
-        raise UserError(
-            f"{path}: expected the state of this config, got another ({leaf}). "
-            "Resume with the config.py in it, or start a new run with another --name_suffix."
-        )
-    was = ", ".join(f"{key}={saved[key]}" for key in differing)
-    now = ", ".join(str(current[key]) for key in differing)
-    raise UserError(
-        f"checkpoint {path}: theta was meta-trained with {was}, the config asks for {now} ({leaf}). "
-        "Resume with the checkpoint's setting, or start a new run with another --name_suffix."
-    )
-
-
-def _description(leaf: Any) -> dict[str, Any]:
-    return {"shape": list(np.shape(leaf)), "dtype": str(jax.dtypes.result_type(leaf))}
-
-
-def _text(description: Any) -> str:
-    return description if isinstance(description, str) else f"{description['dtype']}{description['shape']}"
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(jax.dtypes.result_type(leaf), jax.dtypes.prng_key)
-
-
-def _write_arrays(path: Path, leaves: Mapping[str, Any]) -> None:
-    import orbax.checkpoint as ocp
-
-    stored = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in leaves.items()}
-    # orbax refuses arrays without elements; the template brings them back.
-    stored = {
-        name: np.asarray(jax.device_get(leaf)) for name, leaf in stored.items() if 0 not in np.shape(leaf)
-    }
-    with _orbax() as checkpointer:
-        checkpointer.save(path, args=ocp.args.PyTreeSave(stored))
-
-
-def _read_arrays(path: Path, template: MetaState, key_impls: Mapping[str, str]) -> MetaState:
-    import orbax.checkpoint as ocp
-
-    leaves = named_leaves(template)
-    stored = {name: leaf for name, leaf in leaves.items() if 0 not in np.shape(leaf)}
-    with _orbax() as checkpointer:
-        args = ocp.args.PyTreeRestore(
-            item=dict.fromkeys(stored, 0),
-            restore_args={name: _restore_args(leaf) for name, leaf in stored.items()},
-        )
-        arrays = checkpointer.restore(path, args=args)
-    restored = [_as_saved(arrays.get(name), leaf, key_impls.get(name)) for name, leaf in leaves.items()]
-    return jax.tree.unflatten(jax.tree.structure(template), restored)
-
-
-def _restore_args(leaf: Any) -> Any:
-    import orbax.checkpoint as ocp
-
-    sharding = leaf.sharding if getattr(leaf, "committed", True) and not _is_key(leaf) else None
-    if sharding is None:  # through the host, so that the array is not committed to a device
-        return ocp.RestoreArgs(restore_type=np.ndarray)
-    return ocp.ArrayRestoreArgs(sharding=sharding)
-
-
-def _as_saved(array: Any, leaf: Any, key_impl: str | None) -> jax.Array:
-    if array is None:
-        return jnp.zeros(leaf.shape, leaf.dtype)
-    if key_impl is not None:
-        return jax.random.wrap_key_data(jnp.array(array), impl=key_impl)
-    return array if isinstance(array, jax.Array) else jnp.array(array)
-
-
-@contextlib.contextmanager
-def _orbax() -> Iterator[Any]:
-    """A quiet checkpointer of this process alone: the others of a run neither help nor wait."""
-    import orbax.checkpoint as ocp
-
-    this = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        yield checkpointer
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """orbax logs its inner steps, and with tracebacks the errors that it then raises, through absl."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,0 +1,56 @@
+"""Checks of settings that depend on each other, once each is checked by itself."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from learned_aggregation.config.kinds import refuse
+
+
+def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """Refuses values that do not fit each other.
+
+    Args:
+      values: of all settings, as their kinds store them.
+      where: a setting's name -> who set it, for the message.
+    Raises:
+      UserError: naming one setting of those that do not fit.
+    """
+    _check_sizes(values, where)
+    _check_stream(values, where)
+    _check_run_type(values, where)
+
+
+def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    longest = values["num_inner_steps"]
+    if values["run_type"] == "meta-train":
+        for name in ("truncation_schedule_min_length", "truncation_length"):
+            if values[name] > longest:
+                remedy = f"Lower {name} or raise num_inner_steps."
+                refuse(where(name), f"at most num_inner_steps, {longest}", values[name], remedy)
+    if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
+        expected = f"at least num_grads, {values['num_grads']}"
+        refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
+    trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
+    if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
+        expected = f"a divisor of num_tasks, {values['num_tasks']}"
+        refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
+
+
+def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    if values["stream_fresh"] > values["stream_window"]:
+        remedy = "Lower stream_fresh or raise stream_window."
+        expected = f"at most stream_window, {values['stream_window']}"
+        refuse(where("stream_fresh"), expected, values["stream_fresh"], remedy)
+    if values["augment"] and values["stream"] is False:
+        remedy = "Leave stream out: images are augmented while they are read."
+        refuse(where("stream"), "True or None with augment", False, remedy)
+
+
+def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
+    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants")):
+        if values["run_type"] == run_type and not values[name]:
+            refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
+        if values["run_type"] != run_type and values[name]:
+            remedy = f"Add --run_type {run_type}, or leave {name} out."
+            refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
