@@ -6,11 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from learned_aggregation.aggregators import AGGREGATORS
+from learned_aggregation.config.config_file import load_file
 from learned_aggregation.config.resolve import load_config, meta_train_name
+from learned_aggregation.pretrained.names import pretrained_names
 from learned_aggregation.tasks.listing import parameter_count
 
 ROOT = Path(__file__).resolve().parent.parent
 META_TEST = sorted((ROOT / "config/meta_test").glob("*.py"))
+PROBLEMS = sorted(path.stem for path in (ROOT / "config/_base_/problems").glob("*.py"))
+CLASSICAL = {
+    "fedavg",
+    "fedavgm",
+    "fedavg-slowmo",
+    "diloco",
+    "fedadam",
+    "fedyogi",
+    "fedadagrad",
+    "sgd",
+    "adam",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +41,32 @@ def checkpoints(file):
     return {name for _, name, *_ in paths}
 
 
-def meta_trained(file):
-    """The names of the runs that the commands in a config's header make."""
-    commands = re.findall(r"config/meta_train/\S+\.py(?: --\w+ [^\s-]\S*)*", file.read_text())
+def meta_trained(file, rule="fedlagg-adafac"):
+    """The names of the runs that the commands in a config's header make; RULE stands for `rule`."""
+    header = file.read_text().replace("RULE", rule)
+    commands = re.findall(r"config/meta_train/\S+\.py(?: --\w+ [^\s-]\S*)*", header)
     return {meta_train_name(load_config(["--config", *shlex.split(command)])) for command in commands}
 
 
 @pytest.mark.parametrize("file", META_TEST, ids=lambda path: path.stem)
 def test_a_tested_checkpoint_is_made_by_a_command_of_the_header(file):
     assert checkpoints(file) <= meta_trained(file)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_every_optimizer_starts_at_its_row_of_the_problem(problem):
+    file = ROOT / f"config/meta_test/{problem}.py"
+    table = load_file(str(file), "test")["by_optimizer"]
+    assert set(table) == set(AGGREGATORS)
+    for optimizer, row in table.items():
+        config = load_config(["--config", str(file), "--optimizer", optimizer])
+        assert {name: getattr(config, name) for name in row} == row
+        if optimizer in CLASSICAL:
+            assert config.test_checkpoint is None
+        else:
+            name = config.test_checkpoint.removeprefix("checkpoints/")
+            made = meta_trained(file, optimizer) | set(pretrained_names())
+            assert name in made
 
 
 @pytest.mark.parametrize("rule", ["fedlagg-adafac", "fedlopt-adafac"])
