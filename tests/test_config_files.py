@@ -11,8 +11,10 @@ from learned_aggregation.config.config_file import load_file
 from learned_aggregation.config.resolve import load_config, meta_train_name
 from learned_aggregation.pretrained.names import pretrained_names
 from learned_aggregation.tasks.listing import parameter_count
+from learned_aggregation.tasks.names import MIXES, expand_task
 
 ROOT = Path(__file__).resolve().parent.parent
+PAPER = "config/meta_train/meta_train_fedlagg-adafac32_image-mlp-fmst_schedule_3e-3_10000_d3:1.py"
 META_TEST = sorted((ROOT / "config/meta_test").glob("*.py"))
 PROBLEMS = sorted(path.stem for path in (ROOT / "config/_base_/problems").glob("*.py"))
 CLASSICAL = {
@@ -81,6 +83,14 @@ def test_the_published_settings(rule, suffix, clients, steps):
     assert (tested.num_grads, tested.num_local_steps) == (clients, steps)
     adam = next(entrant for entrant in tested.entrants if entrant["optimizer"] == "adam")
     assert adam["local_batch_size"] == steps * 128
+
+
+def test_the_published_tasks_are_reached_by_a_flag():
+    header = (ROOT / PAPER).read_text()
+    for task in (*MIXES, "conv-c10", "mlp128x128_imagenet_32"):
+        assert task in header
+        config = load_config(["--config", PAPER, "--task", task])
+        assert (config.tasks, config.num_outer_steps) == (expand_task(task), 10_000)
 
 
 def test_meta_generalisation_goes_wider_deeper_and_to_every_family():
