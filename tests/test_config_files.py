@@ -94,9 +94,10 @@ def test_the_published_tasks_are_reached_by_a_flag():
 
 
 def test_meta_generalisation_goes_wider_deeper_and_to_every_family():
-    files = [file for file in META_TEST if file.stem.startswith("generalise_")]
-    tasks = {load_config(["--config", str(file)]).task: parameter_count(file.stem[11:]) for file in files}
-    assert tasks == {
+    file = ROOT / "config/meta_test/generalise.py"
+    flags = re.findall(r"^#   (--task .*?)  +\w", file.read_text(), re.MULTILINE)
+    configs = [load_config(["--config", str(file), *line.split()]) for line in flags]
+    assert {config.task: parameter_count(config.task) for config in configs} == {
         "mlp128x128_imagenet_64": 1_718_504,
         "mlp512x512x512_imagenet_32": 2_611_688,
         "mlp128_pow6_imagenet_32": 604_904,
@@ -108,6 +109,9 @@ def test_meta_generalisation_goes_wider_deeper_and_to_every_family():
         "transformer32_lm": 67_459,
         "transformer192_lm": 7_214_851,
     }
+    large = {config.task for config in configs if config.remat}
+    assert large == {"resnet50_imagenet_64", "deit_small_imagenet_64", "transformer192_lm"}
+    assert all((config.tasks_per_chunk, config.eval_chunk) == (1, 250) for config in configs if config.remat)
 
 
 def test_every_family_has_a_small_test_on_embedded_data():
