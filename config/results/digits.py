@@ -1,6 +1,10 @@
-# The cells of docs/results.md on digits with what lagg-set and lagg-set-digits were meta-trained on: more meta-seeds of
-# them, and more rules. A base, not to be run by itself.
-_base_ = "results.py"
+# Digits, with what lagg-set and lagg-set-digits were meta-trained on: more meta-seeds of them, and more rules.
+# Source: comparisons of docs/results.md; grids that several share: config/_base_/results.py.
+# Run:    make results (those without a table yet); one of them: python src/main.py --config config/results/digits.py FLAGS --run_dir runs/results/NAME
+#   digits_h8: In distribution: digits, MLP 64-32-10, H = 8. --num_local_steps 8
+#   digits_h16: In distribution: digits, MLP 64-32-10, H = 16. --num_local_steps 16
+# Expect: table.csv and report.html in runs/; some minutes each on two quiet cores.
+_base_ = "../_base_/results.py"
 task = "mlp32_digits_8"
 _set = _base_._any_k
 entrants = _base_.entrants + _base_._nesterov + [

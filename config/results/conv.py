@@ -1,6 +1,10 @@
-# The cells of docs/results.md on glyphs with a conv net, which lagg-set was meta-trained on. Grids are coarser than on
-# digits and lie higher, for time. A base, not to be run by itself.
-_base_ = "results.py"
+# Glyphs with a conv net, which lagg-set was meta-trained on. Grids are coarser than on digits and lie higher, for time.
+# Source: comparisons of docs/results.md; grids that several share: config/_base_/results.py.
+# Run:    make results (those without a table yet); one of them: python src/main.py --config config/results/conv.py FLAGS --run_dir runs/results/NAME
+#   conv_h8: In distribution: glyphs, a conv net of 8 and 16 channels, H = 8. --num_local_steps 8
+#   conv_h16: In distribution: glyphs, a conv net of 8 and 16 channels, H = 16. --num_local_steps 16
+# Expect: table.csv and report.html in runs/; some minutes, ten with H = 16, on two quiet cores.
+_base_ = "../_base_/results.py"
 task = "conv8x16_glyphs_8"
 local_batch_size = 16
 tasks_per_chunk = 32
