@@ -1,6 +1,6 @@
-"""`python -m benchmarks.results`: runs every cell of config/results/ and writes docs/results.md. No JAX here.
+"""`python -m benchmarks.results`: runs every comparison of config/results/ and writes docs/results.md. No JAX here.
 
-A cell that has its table.csv in runs/results/NAME is not run again: remove that directory to run it anew.
+A comparison that has its table.csv in runs/results/NAME is not run again: remove that directory to run it anew.
 """
 
 import itertools
@@ -31,6 +31,19 @@ FRESH = "Never looked at: "
 RIVALS = ("FedAvg", "SlowMo", "Nesterov")
 SURE = 2.0
 """Standard errors of the paired difference from which on it counts as a win or a loss."""
+
+
+LISTED = re.compile(r"^#   (\w+): (.+?)\.((?: --\w+ \S+)*)$", re.MULTILINE)
+"""A comparison in a config's header: `#   NAME: TITLE. FLAGS`."""
+
+
+class Comparison(NamedTuple):
+    """What is to be run: `flags` go over the settings of the file `config`; the run's files go to RUNS / name."""
+
+    name: str
+    title: str
+    config: Path
+    flags: Sequence[str]
 
 
 class Curves(NamedTuple):
@@ -71,21 +84,36 @@ class Cell(NamedTuple):
 
 def main() -> int:
     """Runs what is missing, then writes the page."""
-    for config in sorted(CONFIGS.glob("*.py")):
-        if not (RUNS / config.stem / "table.csv").is_file():
-            print(f"results: {config.stem}", file=sys.stderr, flush=True)
-            path = config.relative_to(ROOT).as_posix()
-            command = [sys.executable, str(ROOT / "src" / "main.py"), "--config", path]
-            subprocess.run([*command, "--run_dir", str(RUNS / config.stem)], check=True, cwd=ROOT)
-    cells = [read_cell(config, RUNS / config.stem) for config in sorted(CONFIGS.glob("*.py"))]
-    PAGE.write_text(page(cells))
+    wanted, program = comparisons(CONFIGS), str(ROOT / "src" / "main.py")
+    for name, _, config, flags in wanted:
+        if not (RUNS / name / "table.csv").is_file():
+            print(f"results: {name}", file=sys.stderr, flush=True)
+            command = [sys.executable, program, "--config", str(config.relative_to(ROOT)), *flags]
+            subprocess.run([*command, "--run_dir", str(RUNS / name)], check=True, cwd=ROOT)
+    PAGE.write_text(page([read_cell(name, title, RUNS / name) for name, title, _, _ in wanted]))
     print(f"results: {PAGE}", file=sys.stderr)
     return 0
 
 
-def read_cell(config: Path, run: Path) -> Cell:
-    """A finished comparison; its title is the first line of its config."""
-    title = config.read_text().splitlines()[0].removeprefix("# ").rstrip(".")
+def comparisons(configs: Path) -> list[Comparison]:
+    """The comparisons of a directory of configs: those that a header lists, else the file, by its name and first line.
+
+    Raises:
+      ValueError: two of one name.
+    """
+    found: dict[str, Comparison] = {}
+    for config in sorted(configs.glob("*.py")):
+        text = config.read_text()
+        first = text.partition("\n")[0].removeprefix("# ").rstrip(".")
+        for name, title, flags in LISTED.findall(text) or [(config.stem, first, "")]:
+            if name in found:
+                raise ValueError(f"{config}: a comparison named {name} is in {found[name].config} too")
+            found[name] = Comparison(name, title, config, flags.split())
+    return list(found.values())
+
+
+def read_cell(name: str, title: str, run: Path) -> Cell:
+    """A finished comparison."""
     rounds_csv, table = read_csv(run / "rounds.csv"), read_csv(run / "table.csv")
     assert rounds_csv is not None, run
     assert table is not None, run
@@ -100,7 +128,7 @@ def read_cell(config: Path, run: Path) -> Cell:
         entrants[label] = Curves(at, curves, {name: cells[i] for name, cells in table.columns.items()})
     notes = read_json(run / "run.json").get("notes", [])
     edges = [note.partition(" on ")[0] + ": " + note.rpartition("; ")[2] for note in notes if "edge" in note]
-    return Cell(config.stem, title, entrants, edges)
+    return Cell(name, title, entrants, edges)
 
 
 def paired(own: np.ndarray, rival: np.ndarray) -> tuple[float, float]:

@@ -83,6 +83,88 @@ def test_precedence_flags_options_file_defaults(write):
     assert config.hidden_size == SETTINGS["hidden_size"].default
 
 
+RATES = """
+optimizer = "fedavgm"
+by_optimizer = {
+    "fedavgm": dict(learning_rate=1, beta=0.7),
+    "diloco": dict(learning_rate=0.7, local_optimizer="adamw", local_learning_rate=0.003),
+    "fedlagg-set": dict(test_checkpoint="lagg-set"),
+}
+"""
+
+
+def rates(file, *flags):
+    config = load_config(["--config", file, *flags])
+    return config.learning_rate, config.beta, config.local_optimizer, config.local_learning_rate
+
+
+def test_an_optimizer_takes_its_row_whoever_names_it(write):
+    file = write(RATES)
+    assert rates(file) == (1.0, 0.7, "sgd", 0.5)
+    assert rates(file, "--optimizer", "diloco") == (0.7, 0.9, "adamw", 0.003)
+    assert rates(file, "--cfg-options", "optimizer=diloco") == (0.7, 0.9, "adamw", 0.003)
+    assert rates(write("_base_ = 'a.py'\noptimizer = 'diloco'\n", "b.py")) == (0.7, 0.9, "adamw", 0.003)
+    assert rates(file, "--optimizer", "fedavg") == (None, 0.9, "sgd", 0.5)
+
+
+def test_a_row_is_below_what_is_set_for_all(write):
+    file = write(RATES + "beta = 0.2\n")
+    assert rates(file, "--learning_rate", "3") == (3.0, 0.2, "sgd", 0.5)
+    assert rates(file, "--cfg-options", "learning_rate=2") == (2.0, 0.2, "sgd", 0.5)
+    assert rates(file, "--cfg-options", "by_optimizer.fedavgm.learning_rate=5") == (5.0, 0.2, "sgd", 0.5)
+    child = write("_base_ = 'a.py'\nby_optimizer = dict(fedavgm=dict(learning_rate=4.0))\n", "b.py")
+    assert rates(child) == (4.0, 0.2, "sgd", 0.5)
+
+
+def test_a_row_may_name_a_pretrained_aggregator_and_goes_over_its_options(write):
+    file = write(RATES)
+    config = load_config(["--config", file, "--optimizer", "fedlagg-set"])
+    assert (config.test_checkpoint, config.base) == ("lagg-set", "mean")
+    assert "by_optimizer" not in config_text(config)
+    file = write("by_optimizer = {'fedlagg-set': dict(base='none')}\n")
+    config = load_config(["--config", file, "--test_checkpoint", "lagg-set"])
+    assert (config.optimizer, config.base) == ("fedlagg-set", "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("by_optimizer = 3", "a.py: by_optimizer: expected a dict, got 3."),
+        ("by_optimizer = dict(sgd=0.5)", "a.py: by_optimizer.sgd: expected a dict, got 0.5."),
+        ("by_optimizer = dict(sdg=dict())", "got 'sdg'. Did you mean 'sgd'?"),
+        ("by_optimizer = dict(sgd=dict(bete=0.5))", "by_optimizer.sgd: expected a setting that may depend"),
+        ("by_optimizer = dict(sgd=dict(task='conv-c10'))", "got 'task'."),
+        ("by_optimizer = dict(sgd=dict(num_runs=3))", "got 'num_runs'."),
+        (
+            "by_optimizer = dict(sgd=dict(beta=1))",
+            "a.py: by_optimizer.sgd.beta: expected a number in [0, 1), got 1.",
+        ),
+        (
+            "optimizer = 'sgd'; by_optimizer = dict(sgd=dict(num_clients=2))",
+            "a.py: by_optimizer.sgd.num_clients: expected at least num_grads, 8, got 2.",
+        ),
+        ("optimizer = ['sgd']; by_optimizer = dict(sgd=dict())", "optimizer: expected one of"),
+        ("by_optimiser = dict()", "got 'by_optimiser'. Did you mean 'by_optimizer'?"),
+        (
+            "run_type = 'compare'; entrants = [dict(label='A', optimizer='sgd')]; by_optimizer = dict(sgd=dict())",
+            "a.py: by_optimizer: expected a run of one optimizer, got 'entrants'.",
+        ),
+        (
+            "run_type = 'sweep'; by_optimizer = dict(sgd=dict())\n"
+            "sweep_config = dict(method='grid', parameters=dict(optimizer=dict(values=['sgd', 'adam'])))",
+            "a.py: by_optimizer: expected a run of one optimizer, got 'a sweep over optimizer'.",
+        ),
+    ],
+)
+def test_bad_rows(write, text, words):
+    assert words in refusal(["--config", write(text)])
+
+
+def test_rows_by_option_alone_name_the_option():
+    argv = ["--cfg-options", "by_optimizer.sgd.beta=1"]
+    assert "--cfg-options by_optimizer.sgd.beta: expected a number in [0, 1), got 1." in refusal(argv)
+
+
 @pytest.mark.parametrize("name", ["from_checkpoint", "auto_resume", "tfds_download"])
 def test_booleans(write, name):
     file = write(f"{name} = True\n")

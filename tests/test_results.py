@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import results
+from learned_aggregation.config.resolve import load_config
+from learned_aggregation.pretrained.card import read_card
+from learned_aggregation.pretrained.names import pretrained_directory, pretrained_names
 
 SEEDS, ROUNDS = 4, np.array([0, 1, 2])
 NOISE = np.random.default_rng(0).normal(0, 1e-3, (SEEDS, 1))
@@ -14,9 +17,6 @@ NOISE = np.random.default_rng(0).normal(0, 1e-3, (SEEDS, 1))
 
 def write_cell(root, name, title, losses, notes=()):
     """losses: entrant -> its curve [E]; each seed adds its own noise, the same for all entrants but one."""
-    config = root / "config" / f"{name}.py"
-    config.parent.mkdir(exist_ok=True)
-    config.write_text(f"# {title}.\n")
     run = root / "runs" / name
     run.mkdir(parents=True)
     with (run / "rounds.csv").open("w", newline="") as file:
@@ -36,7 +36,7 @@ def write_cell(root, name, title, losses, notes=()):
             row = dict.fromkeys(columns[1:], 2.0) | {"speedup_100": 1.0, "bytes_to_target": 1e6}
             out.writerow({"entrant": label, "tuned": json.dumps({"learning_rate": 3.0})} | row)
     (run / "run.json").write_text(json.dumps({"notes": list(notes)}))
-    return results.read_cell(config, run)
+    return results.read_cell(name, title, run)
 
 
 def entrants(own, fedavg=(2.0, 1.0, 0.5), slowmo=(2.0, 0.8, 0.4)):
@@ -92,3 +92,67 @@ def test_wins_losses_and_edges_are_told(tmp_path):
 )
 def test_the_verdict_is_paired_and_divergence_loses(own, rival, expected):
     assert results.verdict(results.paired(np.array(own), np.array(rival))[1]) == expected
+
+
+HEADER = """# Digits.
+# Run:    python src/main.py --config two.py FLAGS
+#   digits_h8: In distribution: digits, Dirichlet 0.1, H = 8. --num_local_steps 8 --partition dirichlet
+#   digits: Never looked at: digits, 8 of 64 clients.
+_base_ = "base.py"
+"""
+
+
+def test_a_header_lists_comparisons_and_a_file_without_a_list_is_one(tmp_path):
+    (tmp_path / "two.py").write_text(HEADER)
+    (tmp_path / "one.py").write_text("# Out of distribution: text, B = 8.\n# Run:    it\n")
+    assert results.comparisons(tmp_path) == [
+        ("one", "Out of distribution: text, B = 8", tmp_path / "one.py", []),
+        (
+            "digits_h8",
+            "In distribution: digits, Dirichlet 0.1, H = 8",
+            tmp_path / "two.py",
+            ["--num_local_steps", "8", "--partition", "dirichlet"],
+        ),
+        ("digits", "Never looked at: digits, 8 of 64 clients", tmp_path / "two.py", []),
+    ]
+    (tmp_path / "digits.py").write_text("# Out of distribution: again.\n")
+    with pytest.raises(ValueError, match=r"a comparison named digits is in .*digits\.py too"):
+        results.comparisons(tmp_path)
+
+
+def test_the_comparisons_of_the_page_and_of_the_cards_are_those_of_the_configs():
+    found = results.comparisons(results.CONFIGS)
+    assert len(found) == 32
+    page = results.PAGE.read_text()
+    for comparison in found:
+        kind, _, title = comparison.title.partition(": ")
+        assert f"### {title}\n" in page or f"| {title} |" in page
+        config = load_config(["--config", str(comparison.config), *comparison.flags])
+        assert (config.run_type, config.num_inner_steps) == ("compare", 100)
+        assert f"{kind}: " in (results.IN_DISTRIBUTION, results.OUT_OF_DISTRIBUTION, results.FRESH)
+    cards = (read_card(path) for name in pretrained_names() if (path := pretrained_directory(name)))
+    sources = {row["source"] for card in cards for row in card.results}
+    assert {comparison.name for comparison in found} <= sources
+
+
+def test_what_has_no_table_yet_is_run_with_its_flags(tmp_path, monkeypatch):
+    configs, commands = tmp_path / "config", []
+    configs.mkdir()
+    (configs / "two.py").write_text(HEADER)
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    (tmp_path / "runs" / "digits" / "table.csv").touch()
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(results, "CONFIGS", configs)
+    monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(results, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(results, "read_cell", lambda name, title, run: (name, title, run.name))
+    monkeypatch.setattr(results, "page", repr)
+    monkeypatch.setattr(results.subprocess, "run", lambda command, **_: commands.append(command[2:]))
+    assert results.main() == 0
+    flags = ["--num_local_steps", "8", "--partition", "dirichlet"]
+    run = str(tmp_path / "runs" / "digits_h8")
+    assert commands == [["--config", "config/two.py", *flags, "--run_dir", run]]
+    assert (
+        "('digits', 'Never looked at: digits, 8 of 64 clients', 'digits')"
+        in (tmp_path / "page.md").read_text()
+    )

@@ -1,4 +1,4 @@
-# The entrants of every cell of docs/results.md. A base, not to be run by itself.
+# Entrants and grids of the comparisons of docs/results.md. A base, not to be run by itself.
 #
 # Momentum's slow steps are in units of the mean delta: fedavgm's v <- beta v + g, params + rate * v is SlowMo's rule
 # (Wang et al., arXiv:1910.00643) with slowmo_learning_rate = rate * gamma, so that rate 3 is a slow step of 3 mean

@@ -4,7 +4,7 @@
 # Expect: table.csv and report.html in runs/; minutes on 2 cores. Every baseline is tuned over 48 points on
 #         outer_valid; every entrant takes the same 1,024 examples a round, also the data-parallel
 #         SGD and Adam. A best point on its grid's edge asks for a wider grid.
-_base_ = "../_base_/meta_test_digits.py"
+_base_ = "../_base_/problems/digits.py"
 run_type = "compare"
 eval_every = 1
 _examples_a_client = 128  # H x B of the others, in one step

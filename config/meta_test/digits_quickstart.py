@@ -4,7 +4,7 @@
 # Source:  config/meta_train/digits_quickstart.py makes both checkpoints.
 # Run:     python src/main.py --config config/meta_test/digits_quickstart.py
 # Expect:  a table of loss and accuracy by round over 10 seeds, and report.html; under a minute on two cores.
-_base_ = "../_base_/meta_test_digits.py"
+_base_ = "../_base_/problems/digits.py"
 
 run_type = "compare"
 name = "quickstart"

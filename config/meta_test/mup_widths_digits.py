@@ -3,7 +3,7 @@
 # Source:  Therien et al., arXiv:2406.00153, on embedded data.
 # Run:     python src/main.py --config config/meta_test/mup_widths_digits.py      (after config/meta_train/mup_digits.py)
 # Expect:  losses alike at all widths; the wider ones not worse. 512 takes most of the time.
-_base_ = "../_base_/meta_test_digits.py"
+_base_ = "../_base_/problems/digits.py"
 
 optimizer = "fedlagg-adafac"
 test_checkpoint = "checkpoints/mup_digits"

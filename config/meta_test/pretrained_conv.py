@@ -1,7 +1,7 @@
 # The pretrained lagg-set on glyphs with a conv net, which it was meta-trained on, against FedAvg and server momentum at
 # the rates that docs/results.md found best for each on outer_valid.
 #
-# Source:  the cell config/results/conv_h4.py of docs/results.md, without its tuning.
+# Source:  the comparison config/results/conv_h4.py of docs/results.md, without its tuning.
 # Run:     python src/main.py --config config/meta_test/pretrained_conv.py
 # Expect:  lagg-set reaches FedAvg's last loss in about a fifth of the rounds; a minute on two cores.
 run_type = "compare"

@@ -3,7 +3,7 @@
 # Run:    python src/main.py --config config/meta_test/report_demo.py
 # Expect: table.csv and report.html in runs/report-demo; about a minute on two cores. The clients hold skewed classes
 #         (Dirichlet 0.3 over 40 clients, 8 a round), so that the report has a partition to show.
-_base_ = "../_base_/meta_test_digits.py"
+_base_ = "../_base_/problems/digits.py"
 
 run_type = "compare"
 name = "report-demo"

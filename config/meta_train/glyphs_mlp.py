@@ -3,6 +3,8 @@
 # Run:    python src/main.py --config config/meta_train/glyphs_mlp.py
 # Expect: the first run draws and caches the images; the meta-loss starts near ln 10 = 2.30 and falls;
 #         1,000 outer steps of 2 x 8 x 50 rounds: a long run on a CPU. Resume with --from_checkpoint.
+#         --task mlp128x128_glyphs62rgb_32, of 62 classes in colour, starts near ln 62 = 4.13 and is the embedded twin of
+#         mlp128x128_imagenet_32; its checkpoint is what larger models of config/meta_test/families_*.py may be tested with.
 _base_ = "../_base_/meta_train_paper.py"
 optimizer = "fedlagg-adafac"
 task = "mlp128x128_glyphs_28"

@@ -1,8 +1,8 @@
 # In distribution: glyphs, a conv net of 8 and 16 channels, H = 4.
-# Source: a cell of docs/results.md; entrants and grids: config/_base_/results_conv.py.
-# Run:    python src/main.py --config config/results/conv_h4.py (all cells: make results)
+# Source: a comparison of docs/results.md; most entrants and grids: config/results/conv.py.
+# Run:    python src/main.py --config config/results/conv_h4.py (all: make results)
 # Expect: table.csv and report.html in runs/; some minutes on two quiet cores.
-_base_ = "../_base_/results_conv.py"
+_base_ = "conv.py"
 _data_parallel = dict(local_batch_size=64)  # the examples of a client's round in one step
 entrants = _base_.entrants + [
     dict(

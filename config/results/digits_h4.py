@@ -1,8 +1,8 @@
 # In distribution: digits, MLP 64-32-10, H = 4.
-# Source: a cell of docs/results.md; entrants and grids: config/_base_/results_digits.py.
-# Run:    python src/main.py --config config/results/digits_h4.py (all cells: make results)
+# Source: a comparison of docs/results.md; most entrants and grids: config/results/digits.py.
+# Run:    python src/main.py --config config/results/digits_h4.py (all: make results)
 # Expect: table.csv and report.html in runs/; some minutes on two quiet cores.
-_base_ = "../_base_/results_digits.py"
+_base_ = "digits.py"
 _paper = dict(tune_by="mean", sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4]))
 _data_parallel = dict(local_batch_size=128)  # the examples of a client's round in one step
 entrants = _base_.entrants + [

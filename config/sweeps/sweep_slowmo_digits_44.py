@@ -1,10 +1,11 @@
 # SlowMo's local and slow rates over 500 rounds: a grid of 44 points.
 # Source: the grid of Joseph et al., TMLR 2025, arXiv:2312.02204, on digits.
 # Run:    python src/main.py --config config/sweeps/sweep_slowmo_digits_44.py
-#         or on another task: --config config/meta_test/FILE --run_type sweep --sweep_config config/sweeps/sweep_slowmo_digits_44.py
+#         or on another task: --config config/meta_test/PROBLEM.py --optimizer fedavg-slowmo --run_type sweep --sweep_config config/sweeps/sweep_slowmo_digits_44.py
 # Expect: sweep.csv, best.py (the winner on outer_valid) and report.html in runs/; stopped, it resumes.
 #         Needs nothing; the 44 points are one compiled program: minutes on 2 cores.
-_base_ = "../meta_test/fedavg-slowmo_digits.py"
+_base_ = "../meta_test/digits.py"
+optimizer = "fedavg-slowmo"
 run_type = "sweep"
 num_inner_steps = 500
 num_runs = 1

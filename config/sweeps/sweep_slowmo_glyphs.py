@@ -1,10 +1,11 @@
 # SlowMo's rates and momentum; the slow step reaches 3 times the mean delta and more: a grid of 150 points.
 # Source: a grid for small tasks; widen it if the winner is on its edge.
 # Run:    python src/main.py --config config/sweeps/sweep_slowmo_glyphs.py
-#         or on another task: --config config/meta_test/FILE --run_type sweep --sweep_config config/sweeps/sweep_slowmo_glyphs.py
+#         or on another task: --config config/meta_test/PROBLEM.py --optimizer fedavg-slowmo --run_type sweep --sweep_config config/sweeps/sweep_slowmo_glyphs.py
 # Expect: sweep.csv, best.py (the winner on outer_valid) and report.html in runs/; stopped, it resumes.
 #         Needs nothing; a few minutes on 2 cores.
-_base_ = "../meta_test/fedavg-slowmo_glyphs.py"
+_base_ = "../meta_test/glyphs.py"
+optimizer = "fedavg-slowmo"
 run_type = "sweep"
 num_runs = 3
 sweep_config = dict(

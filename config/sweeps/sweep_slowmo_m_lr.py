@@ -1,10 +1,11 @@
 # SlowMo's momentum and slow rate: a grid of 110 points.
 # Source: the grid of Joseph et al., TMLR 2025, arXiv:2312.02204.
 # Run:    python src/main.py --config config/sweeps/sweep_slowmo_m_lr.py
-#         or on another task: --config config/meta_test/FILE --run_type sweep --sweep_config config/sweeps/sweep_slowmo_m_lr.py
+#         or on another task: --config config/meta_test/PROBLEM.py --optimizer fedavg-slowmo --run_type sweep --sweep_config config/sweeps/sweep_slowmo_m_lr.py
 # Expect: sweep.csv, best.py (the winner on outer_valid) and report.html in runs/; stopped, it resumes.
 #         Needs Fashion-MNIST in TFDS's format; 1,000 rounds of 10 seeds a point: --num_runs 3 is quicker.
-_base_ = "../meta_test/fedavg-slowmo_image-mlp-fmst.py"
+_base_ = "../meta_test/image-mlp-fmst.py"
+optimizer = "fedavg-slowmo"
 run_type = "sweep"
 sweep_config = dict(
     method="grid",

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from learned_aggregation import __version__
 from learned_aggregation.config.config_file import load_file, merge_options, parse_options
 from learned_aggregation.config.flags import parse_flags
-from learned_aggregation.config.kinds import refuse
+from learned_aggregation.config.kinds import mapping, refuse
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.config.replaced import advice
-from learned_aggregation.config.settings import SETTINGS, Config, check_all
+from learned_aggregation.config.settings import SETTINGS, SWEPT, Config, check_all
 
 __all__ = [
     "CommandLine",
@@ -22,6 +22,10 @@ __all__ = [
     "read_command_line",
     "run_dir",
 ]
+
+
+BY_OPTIMIZER = "by_optimizer"
+"""A key of config files that is no setting of a run: optimizer -> settings that are its defaults."""
 
 
 class CommandLine(NamedTuple):
@@ -40,13 +44,17 @@ def load_config(argv: Sequence[str]) -> Config:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Flags over --cfg-options over the file over the defaults; a flag not given overrides nothing.
 
-    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults.
+    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults. The row of
+    the file's `by_optimizer` that belongs to the optimizer, whoever names it, goes over both.
 
     Args:
       argv: without the program's name.
     Raises:
       UserError: one line naming the flag, or the file and key, at fault.
       SystemExit: --help and --version.
+    Example:
+      >>> read_command_line(["--optimizer", "fedavg", "--num_grads", "4"]).config.num_grads
+      4
     """
     given = parse_flags(argv)
     file, options = given.pop("config", None), given.pop("cfg_options", [])
@@ -57,20 +65,53 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         parsed = parse_options(options)
         values = merge_options(values, parsed)
         sources |= {key.split(".")[0]: f"--cfg-options {key.split('.')[0]}" for key in parsed}
+    table_source = sources.pop(BY_OPTIMIZER, BY_OPTIMIZER)
+    table = _check_by_optimizer(table_source, values.pop(BY_OPTIMIZER, {}))
     _check_known(values, sources)
     for name, text in given.items():
         values[name] = SETTINGS[name].kind.read(text)
         sources[name] = f"--{name}"
-    values = {row.name: row.default for row in SETTINGS.values()} | card_settings(values) | values
+    defaults = {row.name: row.default for row in SETTINGS.values()}
+    optimizer = (defaults | card_settings(values) | values)["optimizer"]
+    row = table.get(optimizer, {}) if isinstance(optimizer, str) else {}
+    sources = {name: f"{table_source}.{optimizer}.{name}" for name in row} | sources
+    values = row | values
+    values = defaults | card_settings(values) | values
     config = Config(**check_all(values, lambda name: sources.get(name, name)))
+    if table:
+        _check_one_optimizer(table_source, config)
     return CommandLine(config, print_config, list_tasks)
+
+
+def _check_by_optimizer(where: str, value: Any) -> dict[str, dict[str, Any]]:
+    """The table of a file, every row checked, also those of optimizers that do not run."""
+    example = "dict(adam=dict(learning_rate=0.01))"
+    allowed = [name for name in SWEPT if name not in ("optimizer", "task")]
+    table = {}
+    for optimizer, settings in mapping(where, value, example).items():
+        SETTINGS["optimizer"].kind.check(where, optimizer)
+        table[optimizer] = mapping(f"{where}.{optimizer}", settings, example)
+        for name, setting in table[optimizer].items():
+            place = f"{where}.{optimizer}"
+            if name not in allowed:
+                refuse(place, "a setting that may depend on the optimizer", name, advice(name, allowed))
+            SETTINGS[name].kind.check(f"{place}.{name}", setting)
+    return table
+
+
+def _check_one_optimizer(where: str, config: Config) -> None:
+    """A comparison, and a sweep over optimizers, would take one optimizer's row for all of them."""
+    swept = (config.sweep_config or {}).get("parameters", {})
+    if config.entrants or "optimizer" in swept:
+        what = "entrants" if config.entrants else "a sweep over optimizer"
+        refuse(where, "a run of one optimizer", what, "Remove by_optimizer: write settings into entrants.")
 
 
 def _check_known(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     for name in values:
         if name not in SETTINGS:
             where = sources[name].removesuffix(f" {name}").removesuffix(":")
-            refuse(where, "a setting that exists", name, advice(name, tuple(SETTINGS)))
+            refuse(where, "a setting that exists", name, advice(name, (*SETTINGS, BY_OPTIMIZER)))
 
 
 def config_text(config: Config) -> str:

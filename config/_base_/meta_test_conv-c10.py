@@ -1,9 +1,0 @@
-# A convolutional network (32, 64, 64 channels) on CIFAR-10: 10 seeds of 1000 rounds, K = 8, H = 4, B = 128. A base, not to be run by itself.
-run_type = "benchmark"
-task = "conv-c10"
-num_grads = 8
-num_local_steps = 4
-local_batch_size = 128
-local_learning_rate = 0.5
-num_inner_steps = 1000
-num_runs = 10

@@ -1,8 +1,0 @@
-# FedAdagrad. An MLP 196-64-10 on glyphs of 14x14 pixels.
-# Source: Reddi et al. 2021, arXiv:2003.00295, Algorithm 2.
-# Run:    python src/main.py --config config/meta_test/fedadagrad_glyphs.py
-# Expect: 100 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Needs nothing: the images are drawn once and cached; minutes on 2 cores.
-_base_ = "../_base_/meta_test_glyphs.py"
-optimizer = "fedadagrad"
-learning_rate = 0.1

@@ -1,9 +1,0 @@
-# SlowMo. An MLP 64-32-10 on scikit-learn's digits.
-# Source: Wang et al. 2020, arXiv:1910.00643.
-# Run:    python src/main.py --config config/meta_test/fedavg-slowmo_digits.py
-# Expect: 100 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Test loss near .062 at round 100; about 10 seconds on 2 cores.
-_base_ = "../_base_/meta_test_digits.py"
-optimizer = "fedavg-slowmo"
-slowmo_learning_rate = 0.5
-beta = 0.7

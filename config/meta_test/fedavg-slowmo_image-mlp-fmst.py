@@ -1,9 +1,0 @@
-# SlowMo. An MLP 784-128-128-10 on Fashion-MNIST.
-# Source: Wang et al. 2020, arXiv:1910.00643.
-# Run:    python src/main.py --config config/meta_test/fedavg-slowmo_image-mlp-fmst.py
-# Expect: 1000 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Needs Fashion-MNIST in TFDS's format: --tfds_data_dir, or --tfds_download.
-_base_ = "../_base_/meta_test_image-mlp-fmst.py"
-optimizer = "fedavg-slowmo"
-slowmo_learning_rate = 0.5
-beta = 0.7

@@ -1,7 +1,0 @@
-# FedAvg (local SGD). A convolutional network (32, 64, 64 channels) on CIFAR-10.
-# Source: McMahan et al. 2017, arXiv:1602.05629.
-# Run:    python src/main.py --config config/meta_test/fedavg_conv-c10.py
-# Expect: 1000 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Needs CIFAR-10 in TFDS's format: --tfds_data_dir, or --tfds_download.
-_base_ = "../_base_/meta_test_conv-c10.py"
-optimizer = "fedavg"

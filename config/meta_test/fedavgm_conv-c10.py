@@ -1,9 +1,0 @@
-# FedAvgM. A convolutional network (32, 64, 64 channels) on CIFAR-10.
-# Source: Hsu et al. 2019, arXiv:1909.06335.
-# Run:    python src/main.py --config config/meta_test/fedavgm_conv-c10.py
-# Expect: 1000 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Needs CIFAR-10 in TFDS's format: --tfds_data_dir, or --tfds_download.
-_base_ = "../_base_/meta_test_conv-c10.py"
-optimizer = "fedavgm"
-learning_rate = 1.0
-beta = 0.7

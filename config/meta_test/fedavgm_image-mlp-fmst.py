@@ -1,9 +1,0 @@
-# FedAvgM. An MLP 784-128-128-10 on Fashion-MNIST.
-# Source: Hsu et al. 2019, arXiv:1909.06335.
-# Run:    python src/main.py --config config/meta_test/fedavgm_image-mlp-fmst.py
-# Expect: 1000 rounds of 10 seeds; rounds.csv and report.html in runs/. The rates are starting points, not
-#         tuned: see config/sweeps. Needs Fashion-MNIST in TFDS's format: --tfds_data_dir, or --tfds_download.
-_base_ = "../_base_/meta_test_image-mlp-fmst.py"
-optimizer = "fedavgm"
-learning_rate = 1.0
-beta = 0.7

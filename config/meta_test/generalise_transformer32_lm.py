@@ -1,9 +1,0 @@
-# Meta-generalisation to a small language model on lm1b.
-# Source: Joseph et al., TMLR 2025, arXiv:2312.02204
-# Run:    python src/main.py --config config/meta_train/fedlagg-adafac_mlp128x128_imagenet_32.py
-#         python src/main.py --config config/meta_train/fedlopt-adafac_mlp128x128_imagenet_32.py
-#         python src/main.py --config config/meta_test/generalise_transformer32_lm.py
-# Expect: table.csv and report.html in runs/; for an accelerator. Needs lm1b (and seqio; see docs/tasks.md) in TFDS's
-#         format: --tfds_data_dir. Its embedded twin: config/meta_test/families_transformer.py.
-_base_ = "../_base_/generalise.py"
-task = "transformer32_lm"

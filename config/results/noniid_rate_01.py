@@ -1,6 +1,0 @@
-# Out of distribution: digits, Dirichlet 0.1, 16 of 64 clients, everybody's local rate 0.1.
-# Source: a cell of docs/results.md; entrants and grids: config/_base_/results_rates.py.
-# Run:    python src/main.py --config config/results/noniid_rate_01.py (all cells: make results)
-# Expect: table.csv and report.html in runs/; a minute on two quiet cores.
-_base_ = "../_base_/results_rates.py"
-local_learning_rate = 0.1
