@@ -14,7 +14,7 @@ def masked(aggregator: Aggregator, mask: Any) -> Aggregator:
 
     The rule is given a tree without the masked leaves: it keeps no state for them, computes nothing of them, and what
     it reads of a whole model (norms, counts) is read of the others. Their step is -0.0, which added to any number,
-    0.0 and -0.0 included, gives this very number.
+    0.0 and -0.0 included, gives this very number (but for numbers below 1.2e-38, of which XLA makes zeros).
 
     Args:
       mask: True where a parameter is masked (frozen, private, a server's half): a tree of bools like params, or a
