@@ -55,6 +55,16 @@ def test_a_tested_checkpoint_is_made_by_a_command_of_the_header(file):
     assert checkpoints(file) <= meta_trained(file)
 
 
+def test_every_config_that_a_text_names_is_there():
+    patterns = ["*.md", "Makefile", "docs/*.md", "config/**/*.py", "tests/*.py", "benchmarks/*.py"]
+    patterns += ["checkpoints/pretrained/*/README.md", "checkpoints/pretrained/*/card.json"]
+    texts = [text for pattern in patterns for text in ROOT.glob(pattern)]
+    named = {name for text in texts for name in re.findall(r"\bconfig/[\w/:.-]+\.py\b", text.read_text())}
+    missing = {name for name in named if "/" in name[7:] and not (ROOT / name).is_file()}
+    assert missing == {"config/meta_test/PROBLEM.py", "config/results/FILE.py"}  # placeholders
+    assert len(named) > 60
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_every_optimizer_starts_at_its_row_of_the_problem(problem):
     file = ROOT / f"config/meta_test/{problem}.py"
