@@ -42,6 +42,7 @@ REGISTRIES = (
     "meta_training.estimators",
     "data.partitions",
     "tasks.models",
+    "tasks.objectives",
     "runs.trackers",
 )
 SHARED = ("learned_aggregation.aggregators.classical", "learned_aggregation.aggregators.learned")

@@ -10,8 +10,8 @@ import pytest
 from learned_aggregation import get_aggregator
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.round import federated_round, init_server
-from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import mlp
+from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import Dataset, Split
 
 ROUNDS = (1, 2, 3)

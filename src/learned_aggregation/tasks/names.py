@@ -19,7 +19,7 @@ MODELS = Registry(
     "model",
     {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
 )
-"""Family name -> (the rest of the model's name, num_classes) -> flax module."""
+"""Family name -> (the rest of the model's name, the number of outputs) -> flax module."""
 
 TEXT_MODELS = ("transformer",)
 """Families that read tokens; the others read images."""
