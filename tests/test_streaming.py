@@ -373,10 +373,13 @@ def test_windows_that_do_not_fit_are_refused():
         resident_or_streamed(numbered(20_000), [np.arange(20_000)], options)
 
 
-def test_text_is_not_augmented():
+def test_text_and_tables_are_not_augmented():
     text = Split({"tokens": np.zeros((50, 9), np.uint8)})
     with pytest.raises(UserError, match=r"augment: expected a data set of images, got text"):
         resident_or_streamed(text, [np.arange(50)], Streaming(augment=("flip",)))
+    table = Split({"features": np.zeros((50, 9), np.float32), "label": np.zeros(50, np.int32)})
+    with pytest.raises(UserError, match=r"augment: expected a data set of images, got a table"):
+        resident_or_streamed(table, [np.arange(50)], Streaming(augment=("flip",)))
     found = first_windows_of(Stream(text, [np.arange(50)], Streaming(window=10, fresh=5)), 2)
     assert found[1]["tokens"].shape == (10, 9)
 

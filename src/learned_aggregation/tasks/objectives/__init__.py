@@ -36,11 +36,19 @@ _HERE = "learned_aggregation.tasks.objectives"
 
 OBJECTIVES = Registry(
     "objective",
-    {name: f"{_HERE}.{name}:OBJECTIVE" for name in ("classification", "language_modelling")},
+    {
+        name: f"{_HERE}.{name}:OBJECTIVE"
+        for name in ("classification", "language_modelling", "regression", "tabular_classification")
+    },
 )
 """Name -> Objective."""
 
-USUAL = {"image": "classification", "text": "language_modelling"}
+USUAL = {
+    "image": "classification",
+    "text": "language_modelling",
+    "table": "tabular_classification",
+    "regression": "regression",
+}
 """Kind of data -> the objective where none is asked for."""
 
 
