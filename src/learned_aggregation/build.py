@@ -112,7 +112,7 @@ def streaming(config: Config) -> Streaming:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    task, dataset = make_task(name, data_options(config), config.remat)
+    task, dataset = make_task(name, data_options(config), config.remat, config.objective)
     train = dataset.splits["train"]
     own = {
         "dirichlet": {"alpha": config.partition_alpha},
@@ -139,7 +139,7 @@ class Loader:
     def load(self, config: Config, task: str) -> TaskData:
         names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
         shared = config.partition == "shared"
-        key = (task, shared or tuple(getattr(config, name) for name in names))
+        key = (task, config.objective, shared or tuple(getattr(config, name) for name in names))
         if key not in self._loaded:
             self._loaded[key] = load_task(config, task)
         return self._loaded[key]
@@ -223,7 +223,7 @@ def in_parametrization(
             make_aggregator(config, rates),
             make_local_training(config, loaded.task, rates),
         )
-    probes = probe_tasks(loaded.task.name, config.mup_base_width, loaded.dataset)
+    probes = probe_tasks(loaded.task.name, config.mup_base_width, loaded.dataset, config.objective)
     factors = infer_factors(*(shapes_of(each) for each in (loaded.task, *probes)))
     task = mup_task(loaded.task, factors)
     return task, lambda rates: (

@@ -107,6 +107,12 @@ def _partitions():
     return PARTITIONS
 
 
+def _objectives():
+    from learned_aggregation.tasks.objectives import OBJECTIVES
+
+    return OBJECTIVES
+
+
 def _trackers():
     from learned_aggregation.runs.trackers import TRACKERS
 
@@ -180,7 +186,7 @@ def _check_sweep_config(where: str, value: Any) -> dict[str, Any] | None:
 
 
 def _check_entrants(where: str, value: Any) -> list[dict[str, Any]]:
-    own = (*(name for name in SWEPT if name != "task"), "tune_by", "widen")
+    own = (*(name for name in SWEPT if name not in ("task", "objective")), "tune_by", "widen")
     return check_entrants(where, value, functools.partial(_check_among, own))
 
 
@@ -266,6 +272,9 @@ class Config:
         "theta of a learned aggregator to test: a path, or a pretrained one's name, whose card gives its options",
     )
 
+    objective: str | None = setting(
+        None, optional(choice(_objectives)), INNER, "what is learned from the data; None: by the data set's kind"
+    )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(_local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(
@@ -566,7 +575,7 @@ SETTINGS = {f.name: Setting(f.name, **f.metadata) for f in dataclasses.fields(Co
 SWEPT = tuple(
     s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
 )
-"""What may differ between the points of a sweep; an entrant may set these but for `task`."""
+"""What may differ between the points of a sweep; an entrant may set these but for `task` and `objective`."""
 PROBLEM = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),
     *("task", "local_learning_rate_range", "weight_scale_range", "permute", "meta_loss_split"),
@@ -593,6 +602,7 @@ def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[st
     _check_sizes(checked, where)
     _check_stream(checked, where)
     _check_run_type(checked, where)
+    _check_objective(checked, where)
     for mixture in ("problems", "meta_valid_problems"):
         for i, problem in enumerate(checked[mixture]):
             check_all(checked | _own(problem), lambda name, mix=mixture, i=i: f"{where(mix)}[{i}].{name}")
@@ -631,6 +641,19 @@ def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> Non
     if values["augment"] and values["stream"] is False:
         remedy = "Leave stream out: images are augmented while they are read."
         refuse(where("stream"), "True or None with augment", False, remedy)
+
+
+def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """It must read every task's data; where a mixture or a sweep names the tasks, these are checked there."""
+    swept = (values["sweep_config"] or {}).get("parameters", {})
+    if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
+        return
+    from learned_aggregation.tasks.names import expand_task, parse_task_name
+    from learned_aggregation.tasks.objectives import objective_name
+
+    named = (values["task"],) if isinstance(values["task"], str) else values["task"]
+    for task in (task for name in named for task in expand_task(name)):
+        objective_name(parse_task_name(task).dataset, values["objective"], where("objective"))
 
 
 def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
