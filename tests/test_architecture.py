@@ -43,6 +43,7 @@ REGISTRIES = (
     "meta_training.estimators",
     "data.partitions",
     "tasks.models",
+    "tasks.objectives",
     "runs.trackers",
 )
 SHARED = (

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned_aggregation.data.partitions import PARTITIONS, class_counts, partition
+from learned_aggregation.data.partitions import PARTITIONS, class_counts, partition, split_labels
+from learned_aggregation.data.stratified import quantile_bins
 from learned_aggregation.errors import UserError
+from learned_aggregation.types import Split
 
 LABELS = np.random.default_rng(0).integers(10, size=1000)
 OPTIONS = {
@@ -88,6 +90,22 @@ def test_shards_bound_the_classes_of_a_client():
     rows = partition("shards", labels, None, 10, 0, shards_per_client=2)
     assert {len(ids) for ids in rows} == {60}
     assert (class_counts(rows, labels, 10) > 0).sum(1).max() <= 2
+
+
+def test_a_regression_is_divided_by_tenths_of_its_targets():
+    target = np.random.default_rng(2).exponential(size=(200, 2))
+    split = Split({"features": np.zeros((200, 3)), "target": target})
+    labels = split_labels(split)
+    assert np.bincount(labels).tolist() == [20] * 10
+    assert np.all(np.diff(labels[np.argsort(target[:, 0])]) >= 0)
+    rows = partition("shards", labels, None, 10, 0, shards_per_client=1)
+    assert sorted(np.ptp(target[ids, 0]) for ids in rows)[4] < 0.2 * np.ptp(target[:, 0])
+    assert class_counts(rows, labels, 1).shape == (10, 10)  # as many columns as there are labels
+
+
+def test_equal_values_share_a_bin():
+    assert quantile_bins(np.array([3.0, 3.0, 3.0, 3.0, 1.0]), 5).tolist() == [1, 1, 1, 1, 0]
+    assert quantile_bins(np.zeros(7)).tolist() == [0] * 7
 
 
 def test_quantity_skews_sizes_and_not_labels():

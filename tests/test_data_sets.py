@@ -8,8 +8,9 @@ import zlib
 import numpy as np
 import pytest
 
-from learned_aggregation.data import NEEDS_NO_FILES, DataOptions, cache, glyphs, kind_of, load_dataset
+from learned_aggregation.data import NEEDS_NO_FILES, TABLES, DataOptions, cache, glyphs, kind_of, load_dataset
 from learned_aggregation.data.images import resize
+from learned_aggregation.data.stratified import quantile_bins
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import SPLITS
 
@@ -62,6 +63,53 @@ def test_digits_split_never_changes():
         zlib.crc32(s.examples["image"].tobytes() + s.examples["label"].tobytes()) for s in splits.values()
     ]
     assert sums == [3640694118, 3561145236, 1031442920, 803965077]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_tables_rows_are_all_there_once_standardised_by_the_train_split(name):
+    from sklearn.datasets import load_breast_cancer, load_diabetes
+
+    raw, predicted = (
+        load_breast_cancer(return_X_y=True)
+        if name == "breast"
+        else load_diabetes(return_X_y=True, scaled=False)
+    )
+    data = load_dataset(name, TABLES[name])
+    assert tuple(data.splits) == SPLITS
+    leaf, dtype = ("label", np.int32) if name == "breast" else ("target", np.float32)
+    for split in data.splits.values():
+        assert set(split.examples) == {"features", leaf}
+        assert (split.examples["features"].dtype, split.examples[leaf].dtype) == (np.float32, dtype)
+    train = data.splits["train"].examples["features"]
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.std(0), 1, rtol=1e-5)
+    inputs = np.concatenate([split.examples["features"] for split in data.splits.values()])
+    outputs = np.concatenate([split.examples[leaf].reshape(-1) for split in data.splits.values()])
+    ours, theirs = ((rows - rows.mean(0)) / rows.std(0) for rows in (inputs, raw))
+    distances = np.abs(ours[:, None] - theirs).max(-1)
+    nearest = distances.argmin(1)
+    assert sorted(nearest) == list(range(len(raw)))
+    assert distances.min(1).max() < 1e-4
+    np.testing.assert_array_equal(outputs, predicted[nearest])
+
+
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("breast", [467296937, 2426765480, 3731194940, 2725452455]),
+        ("diabetes", [2388668212, 3935108758, 2105753805, 1727987930]),
+    ],
+)
+def test_a_tables_split_never_changes_and_is_stratified(name, sums):
+    splits = load_dataset(name, TABLES[name], DataOptions(seed=3)).splits
+    outputs = [split.examples.get("label", split.examples.get("target")) for split in splits.values()]
+    assert [zlib.crc32(values.tobytes()) for values in outputs] == sums
+    strata = np.concatenate(outputs).reshape(-1)
+    strata = strata if name == "breast" else quantile_bins(strata)
+    ends = np.cumsum([len(values) for values in outputs])[:-1]
+    share = np.bincount(strata) / len(strata)
+    for part in np.split(strata, ends):
+        assert np.abs(np.bincount(part, minlength=len(share)) - share * len(part)).max() <= 2
 
 
 def test_default_glyphs_size_balance_and_clients():
@@ -163,6 +211,8 @@ def test_cache_dir_follows_xdg(monkeypatch, tmp_path):
         ("glyphs1", 28, "expected 2 to 62 classes, got 1"),
         ("digits", 0, "digits: expected an image size of at least 4 pixels, got 0"),
         ("digits", "28", "expected an image size"),
+        ("breast", 31, "breast: expected 30 features, got 31."),
+        ("diabetes", "10", "diabetes: expected 10 features, got '10'."),
     ],
 )
 def test_bad_names_and_sizes_are_one_clear_line(name, size, message):

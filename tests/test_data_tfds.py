@@ -11,7 +11,7 @@ from PIL import Image
 
 from learned_aggregation.data import DataOptions, load_dataset, tfds_files
 from learned_aggregation.errors import UserError
-from learned_aggregation.tasks.classification import classification
+from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import SPLITS
 
 tfds = pytest.importorskip("tensorflow_datasets")

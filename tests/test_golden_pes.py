@@ -17,8 +17,8 @@ from learned_aggregation.meta_training.estimators.pes import PESState, pes_windo
 from learned_aggregation.meta_training.optimizer import Schedule, learning_rate_schedule, meta_optimizer
 from learned_aggregation.meta_training.unroll import Episode, is_over, log_uniform_length
 from learned_aggregation.problems.inner_problem import normalise_loss
-from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import mlp
+from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import Dataset, InnerProblem, Split
 
 

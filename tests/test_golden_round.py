@@ -12,8 +12,8 @@ from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server
-from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import mlp
+from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import Dataset, Split
 
 ROUNDS = (1, 2, 3)

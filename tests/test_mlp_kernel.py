@@ -15,8 +15,8 @@ from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels.mlp_sgd import sgd_training
 from learned_aggregation.problems.task_augmentation import augmented, draw_augmentation
-from learned_aggregation.tasks.classification import classification
 from learned_aggregation.tasks.models.mlp import MLP
+from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import SPLITS, Dataset, Split
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

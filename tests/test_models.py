@@ -21,14 +21,14 @@ from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.meta_testing.evaluation import chunked, evaluate_split
 from learned_aggregation.meta_testing.program import Budget, Program, Setting, Shared
 from learned_aggregation.problems.inner_problem import RoundSizes
-from learned_aggregation.tasks.classification import classification
-from learned_aggregation.tasks.language_modelling import language_modelling
 from learned_aggregation.tasks.listing import parameter_count
 from learned_aggregation.tasks.models.conv import conv
 from learned_aggregation.tasks.models.mlp import mlp
 from learned_aggregation.tasks.models.resnet import ResNet, _Depth, resnet
 from learned_aggregation.tasks.models.transformer import transformer
 from learned_aggregation.tasks.models.vit import cut_patches, vit
+from learned_aggregation.tasks.objectives.classification import classification
+from learned_aggregation.tasks.objectives.language_modelling import language_modelling
 from learned_aggregation.tasks.transformer_layers import Block, Layers
 from learned_aggregation.types import SPLITS, Aggregator, Dataset, Split
 

@@ -60,10 +60,13 @@ def test_augmentation_depends_on_the_place_and_leaves_labels_alone():
     assert_same(windows[5], stream(augment=("crop", "flip")).whole(5))
 
 
-def test_text_is_not_augmented():
+def test_text_and_tables_are_not_augmented():
     text = Split({"tokens": np.zeros((50, 9), np.uint8)})
     with pytest.raises(UserError, match=r"augment: expected a data set of images, got text"):
         resident_or_streamed(text, [np.arange(50)], Streaming(augment=("flip",)))
+    table = Split({"features": np.zeros((50, 9), np.float32), "label": np.zeros(50, np.int32)})
+    with pytest.raises(UserError, match=r"augment: expected a data set of images, got a table"):
+        resident_or_streamed(table, [np.arange(50)], Streaming(augment=("flip",)))
     found = first_windows_of(Stream(text, [np.arange(50)], Streaming(window=10, fresh=5)), 2)
     assert found[1]["tokens"].shape == (10, 9)
 

@@ -6,7 +6,7 @@ import pytest
 
 from learned_aggregation.cli import main
 from learned_aggregation.config.resolve import Config, load_config, meta_train_name
-from learned_aggregation.data import DATASETS, DataOptions, describe, glyphs, load_dataset
+from learned_aggregation.data import DATASETS, TABLES, DataOptions, describe, glyphs, load_dataset
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks import listing, make_model, make_task
 from learned_aggregation.tasks.names import ALIASES, MIXES, MODELS, expand_task, parse_task_name
@@ -42,6 +42,9 @@ def test_every_published_name_resolves_and_is_listed(capsys):
     assert listed["conv-c10"].endswith("TFDS cifar10; is conv32x64x64_c10_32")
     assert listed["cifar-fmnist-128x128"].endswith("2 tasks: mlp128x128_fmnist_32, mlp128x128_c10_32")
     assert "embedded" in listed["transformer32_pytext_8"]
+    assert listed["mlp32_breast_30"].split()[1] == f"{31 * 32 + 33 * 2:,}"
+    assert listed["mlp32_diabetes_10"].split()[1] == str(11 * 32 + 33)
+    assert "language_modelling (text), regression (regression), tabular_classification (table)." in lines[-1]
 
 
 def test_every_family_has_an_embedded_task():
@@ -81,14 +84,25 @@ def test_a_mix_is_a_setting_that_stands_for_its_tasks():
             r"model: expected one of .*, got 'deit_tinny'. Did you mean 'deit_tiny'\?",
         ),
         ("mlp32_imagnet_8", r"data set: expected one of .*, got 'imagnet'. Did you mean 'imagenet'\?"),
-        ("mlp32_digits_2", "size: expected an image size of at least 4 at the end, got '2'"),
+        ("mlp32_digits_2", "size: expected an image size of at least 4 pixels at the end, got '2'"),
         ("mlp32_digits_big", "size: expected an image size .* got 'big'"),
         ("mlp32_digits_99999999", "size: expected an image size"),
-        ("transformer32_pytext_1", "size: expected a sequence length of at least 2 at the end, got '1'"),
+        (
+            "transformer32_pytext_1",
+            "size: expected a sequence length of at least 2 tokens at the end, got '1'",
+        ),
         (
             "resnet18_pytext_8",
             r"model: expected one that reads text .* pytext \(transformer\), got 'resnet18'",
         ),
+        ("mlp32_breast_31", "size: expected 30 features at the end, got '31'. For example mlp32_breast_30."),
+        ("mlp32_diabetes_0", "size: expected 10 features at the end, got '0'"),
+        (
+            "conv_diabetes_10",
+            r"model: expected one that reads table for the data set diabetes \(mlp\), got 'conv'. "
+            "For example mlp32_diabetes_10.",
+        ),
+        ("transformer32_breast_30", r"expected one that reads table for the data set breast \(mlp\)"),
         ("transformer32_digits_8", "model: expected one that reads image for the data set digits"),
         (
             "transformer33_lm",
@@ -129,13 +143,18 @@ def test_a_models_sizes_are_checked_before_data_is_loaded(name, message, monkeyp
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["digits", "glyphs", "glyphs62rgb", "pytext"])
+@pytest.mark.parametrize("name", ["digits", "glyphs", "glyphs62rgb", "pytext", "breast", "diabetes"])
 def test_a_description_is_true(name, tmp_path, monkeypatch):
     monkeypatch.setattr(glyphs, "SIZES", dict.fromkeys(glyphs.SIZES, 70))
-    about, data = describe(name, 12), load_dataset(name, 12, DataOptions(cache_dir=str(tmp_path)))
+    size = TABLES.get(name, 12)
+    about, data = describe(name, size), load_dataset(name, size, DataOptions(cache_dir=str(tmp_path)))
     for split in data.splits.values():
         if about.kind == "text":
             assert split.examples["tokens"].shape[1] == about.shape[0] + 1
+        elif name in TABLES:
+            assert split.examples["features"].shape[1:] == about.shape
+            assert about.kind == ("table" if "label" in split.examples else "regression")
+            assert about.num_targets == split.examples.get("target", np.zeros((1, 0))).shape[1]
         else:
             assert split.examples["image"].shape[1:] == about.shape
     assert data.num_classes == about.num_classes
@@ -143,7 +162,7 @@ def test_a_description_is_true(name, tmp_path, monkeypatch):
 
 def test_descriptions_need_no_data(tmp_path):
     options = DataOptions(tfds_data_dir=str(tmp_path), cache_dir=str(tmp_path))
-    sources = {name: describe(name, 32, options).source for name in DATASETS}
+    sources = {name: describe(name, TABLES.get(name, 32), options).source for name in DATASETS}
     assert all(source.startswith(("TFDS ", "embedded: ")) for source in sources.values())
     assert describe("imagenet", 20).source == "TFDS imagenet_resized/32x32"
     assert describe("imagenet", 65).source == "TFDS imagenet2012"

@@ -17,7 +17,7 @@ from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.text import windows
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks import make_task
-from learned_aggregation.tasks.language_modelling import language_modelling
+from learned_aggregation.tasks.objectives.language_modelling import language_modelling
 from learned_aggregation.types import SPLITS, Dataset, Split
 
 SENTENCES = [f"This is sentence number {number}, naïve but honest." for number in range(50)]

@@ -33,7 +33,7 @@ SPLITS = ("train", "inner_valid", "outer_valid", "test")
 class Split(NamedTuple):
     """One split of a data set, on the host.
 
-    examples: leaves [N, ...]; images are uint8, labels int32.
+    examples: leaves [N, ...]; images are uint8, labels int32, features and targets of tables float32.
     clients: the natural client of each example (a writer, a font), or None.
     """
 
@@ -42,7 +42,10 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one a channel."""
+    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one a channel.
+
+    num_classes: of the labels; the vocabulary's size for text; 0 for a regression, which has none.
+    """
 
     name: str
     splits: dict[str, Split]

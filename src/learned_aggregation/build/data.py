@@ -44,7 +44,7 @@ def streaming(config: Config) -> Streaming:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    task, dataset = make_task(name, data_options(config), config.remat)
+    task, dataset = make_task(name, data_options(config), config.remat, config.objective)
     train = dataset.splits["train"]
     options = {
         "dirichlet": {"alpha": config.partition_alpha},
@@ -71,7 +71,7 @@ class Loader:
     def load(self, config: Config, task: str) -> TaskData:
         names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
         shared = config.partition == "shared"
-        key = (task, shared or tuple(getattr(config, name) for name in names))
+        key = (task, config.objective, shared or tuple(getattr(config, name) for name in names))
         if key not in self._loaded:
             self._loaded[key] = load_task(config, task)
         return self._loaded[key]

@@ -72,7 +72,7 @@ def _parametrization(
     if config.parametrization == "standard":
         return lambda parts: parts
     task = loaded.task if drawn is None else augment_task(loaded.task, drawn)
-    probes = probe_tasks(task.name, config.mup_base_width, loaded.dataset)
+    probes = probe_tasks(task.name, config.mup_base_width, loaded.dataset, config.objective)
     factors = infer_factors(*(shapes_of(probe) for probe in (task, *probes)))
     adaptive = config.local_optimizer in ADAPTIVE and config.optimizer not in DATA_PARALLEL
     return lambda parts: in_mup(parts, factors, adaptive)

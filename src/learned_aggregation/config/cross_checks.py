@@ -18,6 +18,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     _check_sizes(values, where)
     _check_stream(values, where)
     _check_run_type(values, where)
+    _check_objective(values, where)
 
 
 def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
@@ -54,3 +55,16 @@ def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> N
         if values["run_type"] != run_type and values[name]:
             remedy = f"Add --run_type {run_type}, or leave {name} out."
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
+
+
+def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """It must read every task's data; where a mixture or a sweep names the tasks, these are checked there."""
+    swept = (values["sweep_config"] or {}).get("parameters", {})
+    if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
+        return
+    from learned_aggregation.tasks.names import expand_task, parse_task_name
+    from learned_aggregation.tasks.objectives import objective_name
+
+    named = (values["task"],) if isinstance(values["task"], str) else values["task"]
+    for task in (task for name in named for task in expand_task(name)):
+        objective_name(parse_task_name(task).dataset, values["objective"], where("objective"))

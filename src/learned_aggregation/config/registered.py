@@ -38,6 +38,13 @@ def partitions() -> Iterable[str]:
     return PARTITIONS
 
 
+def objectives() -> Iterable[str]:
+    """Every objective's name."""
+    from learned_aggregation.tasks.objectives import OBJECTIVES
+
+    return OBJECTIVES
+
+
 def trackers() -> Iterable[str]:
     """Every tracker's name."""
     from learned_aggregation.runs.trackers import TRACKERS

@@ -39,6 +39,7 @@ from learned_aggregation.config.registered import (
     check_trackers,
     estimators,
     local_optimizers,
+    objectives,
     optimizers,
     partitions,
 )
@@ -137,6 +138,9 @@ class Config:
         "theta of a learned aggregator to test: a path, or a pretrained one's name, whose card gives its options",
     )
 
+    objective: str | None = setting(
+        None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
+    )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(
@@ -458,7 +462,10 @@ SWEPT: tuple[str, ...] = tuple(
     s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
 )
 """What may differ between the points of a sweep."""
-ENTRANT: tuple[str, ...] = (*(name for name in SWEPT if name != "task"), "tune_by", "widen")
+ENTRANT: tuple[str, ...] = (
+    *(name for name in SWEPT if name not in ("task", "objective")),
+    *("tune_by", "widen"),
+)
 """What may differ between the entrants of a comparison."""
 PROBLEM: tuple[str, ...] = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),

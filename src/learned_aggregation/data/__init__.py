@@ -2,8 +2,8 @@
 
 Every data set's file has two functions: `load(name, size, options) -> types.Dataset` and
 `describe(name, size, options) -> Description`, which reads nothing. `name` is the whole data set name
-(`glyphs62rgb`), `size` the side of the square images in pixels or the tokens of a sequence, `options` a
-DataOptions.
+(`glyphs62rgb`), `size` the side of the square images in pixels, the tokens of a sequence or the features of a
+table, `options` a DataOptions.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _FILES = {
     "food101": "tfds_images",
     "pytext": "pytext",
     "lm1b": "lm1b",
+    "breast": "tables",
+    "diabetes": "tables",
 }
 DATASETS = Registry(
     "data set", {name: f"learned_aggregation.data.{file}:load" for name, file in _FILES.items()}
@@ -36,8 +38,22 @@ DESCRIPTIONS = Registry(
     "data set", {name: f"learned_aggregation.data.{file}:describe" for name, file in _FILES.items()}
 )
 TEXT = ("pytext", "lm1b")
-"""Data sets of tokens; the others are images."""
-NEEDS_NO_FILES = ("digits", "glyphs", "pytext")
+"""Data sets of tokens."""
+TABLES = {"breast": 30, "diabetes": 10}
+"""Data sets of rows of numbers -> how many features a row has, the only size that there is. The others are images."""
+REGRESSIONS = ("diabetes",)
+"""The tables with numbers to predict in the place of a class."""
+KINDS = {"image": "image", "text": "text", "table": "table", "regression": "table"}
+"""Kind of data, which says what an example holds -> what a model reads of it.
+
+| kind | an example |
+|---|---|
+| image | `image` uint8 [h, w, channels], `label` int32 |
+| text | `tokens` unsigned [S + 1] |
+| table | `features` float32 [F], `label` int32 |
+| regression | `features` float32 [F], `target` float32 [targets] |
+"""
+NEEDS_NO_FILES = ("digits", "glyphs", "pytext", "breast", "diabetes")
 """Data sets that load at once on any machine."""
 
 
@@ -67,30 +83,31 @@ class DataOptions(NamedTuple):
 class Description(NamedTuple):
     """What is known of a data set before it is loaded.
 
-    kind: "image" or "text".
-    shape: of one model input: (side, side, channels), or (sequence length,).
-    num_classes: of images; the vocabulary's size for text.
+    kind: of KINDS.
+    shape: of one model input: (side, side, channels), (sequence length,) or (features,).
+    num_classes: of the labels; the vocabulary's size for text; 0 for a regression, which has none.
     source: where the data comes from, for people.
+    num_targets: the numbers to predict of an example of a regression; 0 for other kinds.
     """
 
     kind: str
     shape: tuple[int, ...]
     num_classes: int
     source: str
+    num_targets: int = 0
 
 
 def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Dataset:
-    """Loads the data set `name` with square images of `size` pixels, or sequences of `size` tokens.
+    """Loads the data set `name` with square images of `size` pixels, sequences of `size` tokens or `size` features.
 
     Args:
       name: an entry of DATASETS; `glyphs` may carry a class count and `rgb`: `glyphs62`, `glyphs26rgb`.
-      size: side of the images in pixels, or length of the sequences.
+      size: side of the images in pixels, length of the sequences, or number of features.
       options: see DataOptions.
     Returns:
-      A Dataset whose splits (train, inner_valid, outer_valid, test) hold `image`, uint8
-      [N, size, size, channels], and `label`, int32 [N]; or `tokens`, unsigned [N, size + 1].
+      A Dataset whose splits (train, inner_valid, outer_valid, test) hold what KINDS says of its kind.
     Raises:
-      UserError: an unknown name, a size that is too small, or data that is not there.
+      UserError: an unknown name, a size that there is not, or data that is not there.
     """
     entry = _check(name, size)
     return DATASETS[entry](name, size, options or DataOptions())
@@ -103,20 +120,33 @@ def describe(name: str, size: int, options: DataOptions | None = None) -> Descri
 
 
 def _check(name: str, size: int) -> str:
-    entry, least = check_dataset_name(name), smallest_size(name)
-    if not isinstance(size, int) or size < least:
-        what = "a sequence of at least 2 tokens" if entry in TEXT else "an image size of at least 4 pixels"
-        raise UserError(f"{name}: expected {what}, got {size!r}.")
+    entry = check_dataset_name(name)
+    if not isinstance(size, int) or not has_size(name, size):
+        raise UserError(f"{name}: expected {sizes_of(name)}, got {size!r}.")
     return entry
 
 
 def kind_of(name: str) -> str:
-    """ "text" or "image"."""
+    """The kind of a data set, of KINDS."""
+    if name in TABLES:
+        return "regression" if name in REGRESSIONS else "table"
     return "text" if name in TEXT else "image"
 
 
-def smallest_size(name: str) -> int:
-    return 2 if name in TEXT else 4
+def has_size(name: str, size: int) -> bool:
+    """Whether a data set comes in this size."""
+    return size == TABLES[name] if name in TABLES else size >= _SMALLEST[kind_of(name)]
+
+
+def sizes_of(name: str) -> str:
+    """The sizes that a data set comes in, for messages."""
+    if name in TABLES:
+        return f"{TABLES[name]} features"
+    what, unit = ("a sequence length", "tokens") if name in TEXT else ("an image size", "pixels")
+    return f"{what} of at least {_SMALLEST[kind_of(name)]} {unit}"
+
+
+_SMALLEST = {"image": 4, "text": 2}
 
 
 def check_dataset_name(name: str) -> str:

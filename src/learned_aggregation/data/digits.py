@@ -4,6 +4,7 @@ import numpy as np
 
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.images import resize
+from learned_aggregation.data.stratified import stratified_order
 from learned_aggregation.types import SPLITS, Dataset, Split
 
 SIZES = dict(zip(SPLITS, (1000, 250, 250, 297), strict=True))
@@ -28,7 +29,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
     pixels, target = load_digits(return_X_y=True)
     images = resize(np.asarray(pixels, np.uint8).reshape(-1, 8, 8, 1), size)
     labels = np.asarray(target, np.int32)
-    parts = np.split(_stratified_order(labels), np.cumsum(list(SIZES.values()))[:-1])
+    parts = np.split(stratified_order(labels), np.cumsum(list(SIZES.values()))[:-1])
     splits = {
         split: Split({"image": images[rows], "label": labels[rows]})
         for split, rows in zip(SPLITS, parts, strict=True)
@@ -38,14 +39,3 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
 
 def describe(name: str, size: int, options: DataOptions) -> Description:
     return Description("image", (size, size, 1), NUM_CLASSES, "embedded: scikit-learn's digits")
-
-
-def _stratified_order(labels: np.ndarray) -> np.ndarray:
-    """An order of the examples in which every stretch has the classes in their overall proportions."""
-    # RandomState's stream is frozen, Generator's is not: the split must not change with NumPy.
-    order = np.random.RandomState(0).permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-    return order[np.argsort(place[order], kind="stable")]

@@ -63,8 +63,9 @@ class Stream:
         self._plan = plan(rows, options.window, options.fresh, options.seed, always=bool(options.augment))
         self.moves = bool(self._plan.fresh.sum())
         if options.augment and "image" not in split.examples:
+            found = "text" if "tokens" in split.examples else "a table"
             raise UserError(
-                f"augment: expected a data set of images, got text with augment={list(options.augment)}. "
+                f"augment: expected a data set of images, got {found} with augment={list(options.augment)}. "
                 "Leave augment out."
             )
 

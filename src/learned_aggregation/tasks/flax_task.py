@@ -5,15 +5,45 @@ from collections.abc import Callable
 from typing import cast
 
 import jax.numpy as jnp
+import numpy as np
+import optax
 from flax import linen as nn
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from learned_aggregation.types import Batch, Key, Metric, Metrics, ModelState, Params, Task
+from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Task
+
+CLASS_METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True))
+"""Of `cross_entropy`."""
 
 
 def loss_cap(num_classes: int) -> float:
     """1.5 ln C: one and a half times the loss of a uniform guess. Source: Joseph et al., 2025, arXiv:2312.02204."""
     return 1.5 * math.log(num_classes)
+
+
+def cross_entropy(logits: Float[Array, "*dims C"], label: Int[Array, "*dims"]) -> Metrics:
+    """{"loss": -log softmax(logits)[label] in nats, "accuracy": 1 where the largest logit is the label's, else 0}."""
+    return {
+        "loss": optax.softmax_cross_entropy_with_integer_labels(logits, label),
+        "accuracy": (jnp.argmax(logits, axis=-1) == label).astype(jnp.float32),
+    }
+
+
+def image_scaling(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, shift) of a data set of images, numbers or one for each channel: inputs are image * scale - shift."""
+    return np.asarray(dataset.scale, np.float32), np.asarray(dataset.shift, np.float32)
+
+
+def image_inputs(dataset: Dataset) -> Callable[[Batch], Float[Array, "B h w c"]]:
+    """batch {"image": [B, h, w, c], ...} -> model inputs: integers are scaled, floats are inputs already."""
+    scale, shift = image_scaling(dataset)
+
+    def inputs(batch: Batch) -> Array:
+        image = batch["image"]
+        is_float = jnp.issubdtype(image.dtype, jnp.floating)
+        return image if is_float else image.astype(jnp.float32) * scale - shift
+
+    return inputs
 
 
 def flax_task(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from learned_aggregation.data import DATASETS, DataOptions
 from learned_aggregation.tasks import make_model
 from learned_aggregation.tasks.names import ALIASES, EXAMPLE, MIXES, MODEL_NAMES, TEXT_EXAMPLE
+from learned_aggregation.tasks.objectives import OBJECTIVES
 
 _WIDTHS = ("32", "32x32", "64x64", "128x128", "128x128x128")
 _LARGE = {  # image sizes of the models that are tested on ImageNet only
@@ -37,6 +38,8 @@ EMBEDDED = (
     "deit_tiny_glyphs62rgb_64",
     TEXT_EXAMPLE,
     "transformer192_pytext_16",
+    "mlp32_breast_30",
+    "mlp32_diabetes_10",
 )
 """Tasks that need no files, one at least for each family."""
 
@@ -65,7 +68,10 @@ def parameter_count(name: str, options: DataOptions | None = None) -> int:
 
 
 def list_tasks(options: DataOptions | None = None) -> str:
-    """A table of the named tasks: parameters, where the data comes from, what an alias or a mix stands for."""
+    """A table of the named tasks: parameters, where the data comes from, what an alias or a mix stands for.
+
+    After it what other names are made of, and the objectives with the kinds of data that they read.
+    """
     rows = [("task", "parameters", "data")]
     for name in (*NAMED, *ALIASES):
         alias = f"; is {ALIASES[name]}" if name in ALIASES else ""
@@ -74,6 +80,7 @@ def list_tasks(options: DataOptions | None = None) -> str:
         )
     rows += [(name, "", f"{len(mix)} tasks: {', '.join(mix)}") for name, mix in MIXES.items()]
     wide, narrow = (max(len(row[column]) for row in rows) for column in (0, 1))
+    objectives = (f"{name} ({', '.join(entry.kinds)})" for name, entry in OBJECTIVES.items())
     table = [f"{name:{wide}}  {count:>{narrow}}  {data}" for name, count, data in rows]
     return "\n".join(
         [
@@ -81,5 +88,6 @@ def list_tasks(options: DataOptions | None = None) -> str:
             "",
             f"Any other {{model}}_{{dataset}}_{{size}} is a task as well. Models: {', '.join(MODEL_NAMES)}. "
             f"Data sets: {', '.join(DATASETS)}.",
+            f"Objectives (--objective) and the kinds of data that they read: {', '.join(objectives)}.",
         ]
     )

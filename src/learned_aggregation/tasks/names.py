@@ -1,15 +1,15 @@
 """Task names: `{model}_{dataset}_{size}`, parsed; no JAX here, so that configs can be checked quickly.
 
-The size is the side of the images in pixels or, for text, the number of tokens in a sequence. A model's name
-is its family and its sizes: `mlp128x64`, `mlp128_pow6` (six layers of 128), `conv32x64x64`, `resnet18`,
-`resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
+The size is the side of the images in pixels, for text the number of tokens in a sequence, for a table its number of
+features. A model's name is its family and its sizes: `mlp128x64`, `mlp128_pow6` (six layers of 128), `conv32x64x64`,
+`resnet18`, `resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
 `transformer_h64_m256_nh4_nl2`; PRESETS are short names for some.
 """
 
 import re
 from typing import NamedTuple
 
-from learned_aggregation.data import DATASETS, check_dataset_name, kind_of, smallest_size
+from learned_aggregation.data import DATASETS, KINDS, TABLES, check_dataset_name, has_size, kind_of, sizes_of
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, nearest
 
@@ -19,10 +19,10 @@ MODELS = Registry(
     "model",
     {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
 )
-"""Family name -> (the rest of the model's name, num_classes) -> flax module."""
+"""Family name -> (the rest of the model's name, the number of outputs) -> flax module."""
 
-TEXT_MODELS = ("transformer",)
-"""Families that read tokens; the others read images."""
+READS = {"mlp": ("image", "table"), "transformer": ("text",)}
+"""What each family reads; those that are not here read images."""
 
 WIDTH_MODELS = ("mlp", "conv")
 """Families whose arguments are the layers' widths."""
@@ -121,25 +121,26 @@ def _parse_model(model: str) -> tuple[str, str]:
 
 
 def _check_fit(family: str, model: str, dataset: str) -> None:
-    kind = kind_of(dataset)
-    fitting = [each for each in MODELS if (each in TEXT_MODELS) == (kind == "text")]
+    reads = KINDS[kind_of(dataset)]
+    fitting = [name for name in MODELS if reads in READS.get(name, ("image",))]
     if family not in fitting:
-        example = TEXT_EXAMPLE if kind == "text" else EXAMPLE
         raise UserError(
-            f"model: expected one that reads {kind} for the data set {dataset} ({', '.join(fitting)}), "
-            f"got {model!r}. For example {example}."
+            f"model: expected one that reads {reads} for the data set {dataset} ({', '.join(fitting)}), "
+            f"got {model!r}. For example {_example(dataset)}."
         )
 
 
 def _check_size(dataset: str, size: str) -> None:
-    what, example = (
-        ("a sequence length", TEXT_EXAMPLE) if kind_of(dataset) == "text" else ("an image size", EXAMPLE)
-    )
-    least = smallest_size(dataset)
-    if not size.isdecimal() or not least <= int(size) < 2**16:
+    if not size.isdecimal() or len(size) > 5 or not has_size(dataset, int(size)) or int(size) >= 2**16:
         raise UserError(
-            f"size: expected {what} of at least {least} at the end, got {size!r}. For example {example}."
+            f"size: expected {sizes_of(dataset)} at the end, got {size!r}. For example {_example(dataset)}."
         )
+
+
+def _example(dataset: str) -> str:
+    if dataset in TABLES:
+        return f"mlp32_{dataset}_{TABLES[dataset]}"
+    return TEXT_EXAMPLE if kind_of(dataset) == "text" else EXAMPLE
 
 
 def parse_widths(model: str, arguments: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learned_aggregation.data.stratified import quantile_bins
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, nearest
 
@@ -66,12 +67,19 @@ def partition(
 
 
 def split_labels(split: Split) -> np.ndarray:
-    """int [N]: the labels to divide a split by; the sequences of a text have none and are all of class 0."""
+    """int [N]: the labels to divide a split by.
+
+    A regression is divided by which tenth of the split's (first) targets an example's is in, so that the skewed
+    partitions make clients whose targets differ. The sequences of a text have none and are all of class 0.
+    """
     if "label" in split.examples:
         return split.examples["label"]
+    if "target" in split.examples:
+        return quantile_bins(split.examples["target"][:, 0])
     return np.zeros(len(next(iter(split.examples.values()))), np.int32)
 
 
 def class_counts(rows: list[np.ndarray], labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """The examples of each class at each client: int64 [C, num_classes]."""
-    return np.stack([np.bincount(labels[ids], minlength=num_classes) for ids in rows])
+    """The examples of each class at each client: int64 [C, num_classes], with more columns for larger labels."""
+    columns = max(num_classes, int(labels.max()) + 1)
+    return np.stack([np.bincount(labels[ids], minlength=columns) for ids in rows])

@@ -1,11 +1,11 @@
-"""Prediction of the next token with a flax model: mean cross-entropy a token, and accuracy."""
+"""Prediction of the next token: mean cross-entropy a token, and accuracy."""
 
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from learned_aggregation.tasks.flax_task import flax_task, loss_cap
+from learned_aggregation.tasks.flax_task import cross_entropy, flax_task, loss_cap
+from learned_aggregation.tasks.objectives import Objective
 from learned_aggregation.types import Batch, Dataset, Metric, Metrics, Task
 
 METRICS = (Metric("loss", unit="nats per token"), Metric("accuracy", higher_is_better=True))
@@ -29,7 +29,8 @@ def language_modelling(name: str, model: nn.Module, dataset: Dataset) -> Task:
 
 
 def _measure(logits: Array, batch: Batch) -> Metrics:
-    target = batch["tokens"][:, 1:].astype(jnp.int32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    correct = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
-    return {"loss": jnp.mean(losses, axis=-1), "accuracy": jnp.mean(correct, axis=-1)}
+    found = cross_entropy(logits, batch["tokens"][:, 1:].astype(jnp.int32))
+    return {name: jnp.mean(values, axis=-1) for name, values in found.items()}
+
+
+OBJECTIVE = Objective(kinds=("text",), outputs=lambda about: about.num_classes, make=language_modelling)

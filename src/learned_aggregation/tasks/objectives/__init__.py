@@ -1,0 +1,77 @@
+"""The registry of objectives: what is learned from a data set, by what loss; one file an objective, one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from learned_aggregation.data import kind_of
+from learned_aggregation.errors import UserError
+from learned_aggregation.registry import Registry
+
+if TYPE_CHECKING:  # listing names must not wait for JAX
+    from flax import linen as nn
+
+    from learned_aggregation.data import Description
+    from learned_aggregation.types import Dataset, Task
+
+
+class Objective(NamedTuple):
+    """What a registered objective says of itself; it serves every data set of the kinds that it reads.
+
+    kinds: the kinds of data that it reads, see `data.KINDS`.
+    outputs: Description -> the number of outputs of the model that the task's name stands for.
+    make: (name, model, dataset) -> Task. `model` is that flax module, called as model(x, train=bool). The objective
+      may train it as it is, put it into a module of its own (an encoder with another head), or ignore it. The keys
+      of the Task's `loss` and `evaluate` draw masks and noise: `loss` gets a fresh key at each local step, and each
+      evaluation of a split gets the same keys, so that curves are paired.
+    """
+
+    kinds: tuple[str, ...]
+    outputs: Callable[[Description], int]
+    make: Callable[[str, nn.Module, Dataset], Task]
+
+
+_HERE = "learned_aggregation.tasks.objectives"
+
+OBJECTIVES = Registry(
+    "objective",
+    {
+        name: f"{_HERE}.{name}:OBJECTIVE"
+        for name in ("classification", "language_modelling", "regression", "tabular_classification")
+    },
+)
+"""Name -> Objective."""
+
+USUAL = {
+    "image": "classification",
+    "text": "language_modelling",
+    "table": "tabular_classification",
+    "regression": "regression",
+}
+"""Kind of data -> the objective where none is asked for."""
+
+
+def objective_name(dataset: str, objective: str | None = None, where: str = "objective") -> str:
+    """`objective`, or the usual one for the data set where it is None.
+
+    Args:
+      dataset: the name of a data set, such as `glyphs62rgb`.
+      where: begins the message.
+    Raises:
+      UserError: an unknown objective, or one that does not read the data set's kind.
+
+    Example:
+      >>> objective_name("digits")
+      'classification'
+    """
+    kind = kind_of(dataset)
+    if objective is None:
+        return USUAL[kind]
+    if kind not in OBJECTIVES[objective].kinds:
+        fitting = ", ".join(name for name, entry in OBJECTIVES.items() if kind in entry.kinds)
+        raise UserError(
+            f"{where}: expected one that reads the kind {kind!r} of the data set {dataset} ({fitting}), "
+            f"got {objective!r}. Leave it out for {USUAL[kind]}, or choose another data set."
+        )
+    return objective
