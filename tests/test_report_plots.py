@@ -9,16 +9,9 @@ from report_runs import ENTRANTS, make_benchmark, make_meta, rounds_of, write_ro
 
 from learned_aggregation.report import write_report
 from learned_aggregation.report.files import read_csv
-from learned_aggregation.report.plots import (
-    DARK_PALETTE,
-    INK,
-    PALETTE,
-    curve_plots,
-    draw_curves,
-    partition_plots,
-    style_of,
-    to_svg,
-)
+from learned_aggregation.report.plots import curve_plots, partition_plots, style_of, to_svg
+from learned_aggregation.report.plots.curves import draw_curves
+from learned_aggregation.report.plots.plot import DARK_PALETTE, INK, PALETTE
 from learned_aggregation.report.statistics import curves
 
 

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from report_runs import make_sweep, text_of, write_rows
 
 from learned_aggregation.report import write_report
-from learned_aggregation.report.plots import MAX_FACETS, draw_heat_map, sweep_plots, to_png
+from learned_aggregation.report.plots import sweep_plots, to_png
+from learned_aggregation.report.plots.sweeps import MAX_FACETS, draw_heat_map
 from learned_aggregation.report.sweeps import read_sweep
 
 

@@ -12,18 +12,9 @@ from rich.console import Console
 
 from learned_aggregation.report import print_rounds_table
 from learned_aggregation.report.files import read_csv
+from learned_aggregation.report.formats import format_bytes, format_estimate, format_number, heading
 from learned_aggregation.report.statistics import Estimate, curves
-from learned_aggregation.report.tables import (
-    Cell,
-    comparison_table,
-    final_table,
-    format_bytes,
-    format_estimate,
-    format_number,
-    heading,
-    mark_best,
-    shown_rounds,
-)
+from learned_aggregation.report.tables import Cell, comparison_table, final_table, mark_best, shown_rounds
 
 
 @pytest.mark.parametrize(

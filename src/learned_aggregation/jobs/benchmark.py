@@ -4,7 +4,7 @@ from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.jobs.contests import GroupRunner, say, write_partition
 from learned_aggregation.report.html import write_report
-from learned_aggregation.report.tables import print_rounds_table
+from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, unused
 

@@ -28,7 +28,7 @@ from learned_aggregation.meta_testing.points import (
 from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
-from learned_aggregation.report.tables import print_comparison, print_rounds_table
+from learned_aggregation.report.terminal import print_comparison, print_rounds_table
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, unused
 from learned_aggregation.types import Theta

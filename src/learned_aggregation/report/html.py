@@ -11,6 +11,7 @@ import numpy as np
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
 from learned_aggregation.report.files import Csv, numbers, read_csv, read_json, read_text
+from learned_aggregation.report.formats import column_heading, format_estimate, format_number, heading
 from learned_aggregation.report.plots import (
     Plot,
     curve_plots,
@@ -18,26 +19,14 @@ from learned_aggregation.report.plots import (
     partition_plots,
     style_of,
     sweep_plots,
-    tick_name,
     to_png,
     to_svg,
 )
-from learned_aggregation.report.statistics import Curve, curves, smooth
+from learned_aggregation.report.plots.axes import tick_name
+from learned_aggregation.report.statistics import Curve, by_task, curves, smooth, unique
 from learned_aggregation.report.style import style_sheet
 from learned_aggregation.report.sweeps import Sweep, read_sweep
-from learned_aggregation.report.tables import (
-    Cell,
-    Table,
-    by_task,
-    column_heading,
-    comparison_table,
-    final_table,
-    format_estimate,
-    format_number,
-    heading,
-    rounds_table,
-    unique,
-)
+from learned_aggregation.report.tables import Cell, Table, comparison_table, final_table, rounds_table
 
 SHOWN_POINTS = 12
 RETRY = "write the report again"

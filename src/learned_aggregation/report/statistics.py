@@ -1,6 +1,7 @@
 """Means and intervals over seeds, and the curves that rounds.csv holds."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,3 +127,16 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     weight = np.convolve(finite, kernel, "same")
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.convolve(np.where(finite, values, 0.0), kernel, "same") / weight
+
+
+def by_task(items: list[Curve], keep: Callable[[Curve], Any] = lambda curve: True) -> dict[str, list[Curve]]:
+    """task -> its curves, in order."""
+    groups: dict[str, list[Curve]] = {}
+    for item in filter(keep, items):
+        groups.setdefault(item.task, []).append(item)
+    return groups
+
+
+def unique(names) -> list[str]:
+    """The distinct names in order of first appearance."""
+    return list(dict.fromkeys(names))

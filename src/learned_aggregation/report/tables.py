@@ -1,24 +1,22 @@
-"""The tables of a report as plain data, and the one that a run prints in the terminal when it ends."""
+"""The tables of a report as plain data."""
 
 import itertools
-import json
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from learned_aggregation.report.files import Csv, numbers, read_csv, read_json
-from learned_aggregation.report.statistics import (
-    Curve,
-    Estimate,
-    curves,
-    estimate,
-    interval95,
-    standard_error,
+from learned_aggregation.report.files import Csv, numbers
+from learned_aggregation.report.formats import (
+    column_heading,
+    format_bytes,
+    format_estimate,
+    format_number,
+    format_settings,
+    goal,
 )
+from learned_aggregation.report.statistics import Curve, Estimate, by_task, estimate, interval95, unique
 
 SHOWN_ROUNDS = (0, 1, 5, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
@@ -41,72 +39,6 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def heading(name: str) -> str:
-    """A column name in words: rounds_to_25 -> "Rounds to 25 %"."""
-    target = re.fullmatch(r"(rounds_to|speedup)_(\d+)", name)
-    if target:
-        return f"{'Rounds to' if target[1] == 'rounds_to' else 'Speed-up at'} {target[2]} %"
-    words = name.replace("_per_", " a ").replace("_", " ")
-    words = words.replace("speedup", "speed-up")
-    return words[:1].upper() + words[1:]
-
-
-def column_heading(name: str) -> str:
-    """A heading with its unit."""
-    return heading(name) + (" (%)" if name.endswith("_accuracy") else "")
-
-
-def goal(name: str) -> int:
-    """-1 where lower is better (losses, rounds, bytes, gradients), 1 where higher is, 0 where neither."""
-    if name.endswith("_accuracy") or name.startswith("speedup"):
-        return 1
-    return -1 if name.endswith("_loss") or re.match(r"(rounds_to|bytes|client_gradient)", name) else 0
-
-
-def format_number(value: float, digits: int = 4) -> str:
-    """A number to `digits` significant digits, whole numbers in full with thin groups of three."""
-    if not np.isfinite(value):
-        return "diverged" if np.isnan(value) else "∞" if value > 0 else "-∞"
-    if value == round(value) and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\u2009")
-    if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:.{decimals(value, digits)}f}"
-
-
-def format_bytes(value: float) -> str:
-    """A count of bytes in decimal units: 1.25 MB."""
-    if not np.isfinite(value):
-        return format_number(value)
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"
-
-
-def format_estimate(metric: str, value: Estimate) -> str:
-    """`mean ± spread`, an accuracy in per cent (its heading says so); or how many seeds diverged."""
-    if value.diverged:
-        return f"diverged ({value.diverged} of {value.count})"
-    if not value.count:
-        return "–"
-    percent = metric.endswith("_accuracy")
-    mean, error = (100 * value.mean, 100 * value.error) if percent else (value.mean, value.error)
-    places = 2 if percent else decimals(mean, 4)
-    tiny = not percent and mean != 0 and not 1e-4 <= abs(mean) < 1e6
-    text = [
-        f"{number:.3e}" if tiny else f"{number:.{places}f}" for number in (mean, error) if np.isfinite(number)
-    ]
-    return " ± ".join(text)
-
-
-def decimals(value: float, digits: int) -> int:
-    """Decimal places for `digits` significant digits of `value`, at most 4 from 0.01 on, else 6."""
-    if not value:
-        return digits - 1
-    return int(np.clip(digits - 1 - np.floor(np.log10(abs(value))), 0, 4 if abs(value) >= 0.01 else 6))
-
-
 def mark_best(cells: list[Cell], values: list[float], direction: int) -> list[Cell]:
     """Marks the best finite values of a column; none where all are equal or there is no direction."""
     scores = [direction * value for value in values if np.isfinite(value)]
@@ -118,19 +50,6 @@ def mark_best(cells: list[Cell], values: list[float], direction: int) -> list[Ce
     ):
         return cells
     return [c._replace(best=bool(direction * v == max(scores))) for c, v in zip(cells, values, strict=True)]
-
-
-def by_task(items: list[Curve], keep: Callable[[Curve], Any] = lambda curve: True) -> dict[str, list[Curve]]:
-    """task -> its curves, in order."""
-    groups: dict[str, list[Curve]] = {}
-    for item in filter(keep, items):
-        groups.setdefault(item.task, []).append(item)
-    return groups
-
-
-def unique(names) -> list[str]:
-    """The distinct names in order of first appearance."""
-    return list(dict.fromkeys(names))
 
 
 def final_table(items: list[Curve]) -> Table:
@@ -282,82 +201,3 @@ def comparison_cell(table: Csv, name: str, row: int) -> Cell:
         shown = "{:.3g}×".format
     spread = f" ± {shown(error)}" if np.isfinite(error) else ""
     return Cell(shown(value) + spread + ("" if np.isnan(low + high) else f" [{shown(low)}, {shown(high)}]"))
-
-
-def format_settings(text: str) -> str:
-    """A JSON object as `name = value, ...`; any other text as it is."""
-    try:
-        settings = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    return ", ".join(f"{k} = {v}" for k, v in settings.items()) if isinstance(settings, dict) else text
-
-
-def print_rounds_table(run_dir: str | Path, console=None) -> None:
-    """Prints loss and accuracy by round for each task of a run, mean ± standard error over its seeds.
-
-    Args:
-      run_dir: a directory with rounds.csv; without one a line says so.
-      console: a rich Console; standard output by default.
-    """
-    from rich.console import Console
-
-    console = console or Console()
-    table = read_csv(Path(run_dir) / "rounds.csv")
-    items = curves(table) if table else []
-    if not items:
-        console.print(f"No rounds to show: {run_dir} has no rounds.csv with a value in it.")
-    for task, members in by_task(items).items():
-        metrics = [
-            name for name in unique(item.metric for item in members) if name.startswith(("train_", "test_"))
-        ]
-        metrics = metrics if len(metrics) > 1 else unique(item.metric for item in members)
-        console.print(rich_table(rounds_table(members, task, metrics, standard_error, "standard error")))
-
-
-SHOWN = ("entrant", "rounds_to_100", "speedup_100", "test_loss", "test_accuracy", "tuned")
-"""What of a comparison a terminal has room for; table.csv and the report have all of it."""
-
-
-def print_comparison(run_dir: str | Path, console=None) -> None:
-    """Prints the heart of table.csv: rounds to tuned FedAvg's last loss, speed-up, final loss and accuracy.
-
-    Args:
-      run_dir: a directory with table.csv.
-      console: a rich Console; standard output by default.
-    """
-    from rich.console import Console
-
-    found = read_csv(Path(run_dir) / "table.csv")
-    if found is None:
-        return
-    wanted = {
-        name: cells
-        for name, cells in found.columns.items()
-        if name in (*SHOWN, "task") or (is_spread(name, found) and name.rpartition("_")[0] in SHOWN)
-    }
-    note = str(read_json(Path(run_dir) / "run.json").get("table_note", ""))
-    (console or Console()).print(rich_table(comparison_table(Csv(wanted, found.skipped), note)))
-
-
-def rich_table(table: Table):
-    """A Table for the terminal, the best values bold."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    grid = RichTable(
-        title=Text(table.title),
-        caption=Text(table.note),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for i, name in enumerate(table.headings):
-        text = table.rows and not table.rows[0][i].number
-        grid.add_column(Text(name.replace(" (", "\n(")), justify="left" if text else "right", overflow="fold")
-    for i, row in enumerate(table.rows):
-        if i and i in table.sections:
-            grid.add_section()
-        grid.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
-    return grid
