@@ -43,11 +43,12 @@ def test_benchmark_writes_its_rounds_and_report(here):
     assert len(found) == 2 * (4 + 1)
     assert list(found[0]) == [
         "optimizer", "task", "seed", "round", "train_loss", "outer_valid_accuracy", "outer_valid_loss",
-        "test_accuracy", "test_loss", "bytes_up", "bytes_down",
+        "test_accuracy", "test_loss", "bytes_up", "bytes_down", "bits_up", "bits_down",
     ]  # fmt: skip
     model = 4 * (64 * 4 + 4 + 4 * 10 + 10)
     assert found[-1]["bytes_up"] == str(4 * 2 * model)
     assert found[-1]["bytes_down"] == str(4 * model)
+    assert found[-1]["bits_up"] == found[-1]["bits_down"] == str(4 * 8 * model)
     assert found[0]["train_loss"] == ""
     assert load_config(["--config", str(here / "out/config.py")]).run_dir == "out"
     facts = json.loads((here / "out/run.json").read_text())

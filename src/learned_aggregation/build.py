@@ -57,6 +57,7 @@ from learned_aggregation.types import (
     MetaState,
     Task,
     Theta,
+    Traffic,
 )
 
 RATES = (
@@ -507,11 +508,11 @@ def contest(config: Config, loaded: TaskData, theta: Theta, splits: Sequence[str
     return Contest(task, round_sizes(config), make_rule), shared
 
 
-def bytes_a_round(config: Config, loaded: TaskData) -> tuple[int, int]:
-    """(up, down): what K clients send, their deltas and model state; what the server sends, one model."""
+def traffic(config: Config, loaded: TaskData) -> Traffic:
+    """Uncompressed: 32 bits for every number of params and model state, to the server and from it."""
     params, model_state = jax.eval_shape(loaded.task.init, jax.random.key(0))
-    model = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((params, model_state)))
-    return config.num_grads * model, model
+    bits = 32.0 * sum(leaf.size for leaf in jax.tree.leaves((params, model_state)))
+    return Traffic(up=bits, down=bits)
 
 
 def examples_note(config: Config) -> str:

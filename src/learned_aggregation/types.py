@@ -71,6 +71,16 @@ class Metric(NamedTuple):
     unit: str = ""
 
 
+class Traffic(NamedTuple):
+    """What one client of a round exchanges with the server: bits per client per round, exact.
+
+    up: from the client to the server. down: from the server to the client.
+    """
+
+    up: float
+    down: float
+
+
 class Task(NamedTuple):
     """An inner problem's model and loss, independent of the data behind it.
 

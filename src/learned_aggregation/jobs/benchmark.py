@@ -25,8 +25,8 @@ def run(config: Config, command: str) -> int:
     for task, data in loaded.items():
         what = f"{config.optimizer} on {task}"
         [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
-        up, down = build.bytes_a_round(config, data)
-        records.append(Record(config.optimizer, task, seeds, curves, up, down))
+        traffic = build.traffic(config, data)
+        records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
     write_rounds(path / "rounds.csv", records)
     directory.finish(notes=[build.examples_note(config)])
     print_rounds_table(path)

@@ -114,21 +114,20 @@ def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> t
     seeds = range(config.seed, config.seed + config.num_runs)
     runner = GroupRunner(config, loaded, entrant.theta, SPLITS)
     [curves] = runner.run([{}], seeds, f"{entrant.label} on {task}")
-    up, down = build.bytes_a_round(config, loaded)
+    traffic = build.traffic(config, loaded)
     entry = Entry(
         entrant.label,
         point,
         curves.eval_rounds,
-        curves.evaluated["test_loss"],
-        curves.evaluated["test_accuracy"],
-        up,
-        down,
+        {name: curves.evaluated[f"test_{name}"] for name in ("loss", "accuracy")},
+        traffic,
+        config.num_grads,
         build.round_sizes(config).examples,
     )
     note = f"{entrant.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
-    return entry, Record(entrant.label, task, seeds, curves, up, down), note
+    return entry, Record(entrant.label, task, seeds, curves, traffic, config.num_grads), note
 
 
 def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> Tuned:
