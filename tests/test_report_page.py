@@ -23,7 +23,7 @@ def comparison(tmp_path_factory):
 def test_the_whole_page(comparison):
     page = (comparison / "report.html").read_text()
     reader = Reader(page)
-    assert reader.sections == ["Comparison", "Loss and accuracy by round", "Sweep", "Partition", "Meta-training",
+    assert reader.sections == ["Comparison", "Metrics by round", "Sweep", "Partition", "Meta-training",
                                "Config", "Versions and machine", "Run it again"]  # fmt: skip
     assert len(reader.ids) == len(set(reader.ids)) > 100
     assert not [tag for tag, _ in reader.tags if tag in ("script", "link", "iframe")]
@@ -70,7 +70,7 @@ def test_a_quickstart_shows_both_halves(tmp_path):
         [{"round": r, "task": "mlp32_digits_8", "test_loss": 1 / (r + 1)} for r in range(3)],
     )
     assert Reader(write_report(tmp_path).read_text()).sections == [
-        "Summary: mlp32_digits_8", "Loss and accuracy by round", "Meta-training"]  # fmt: skip
+        "Summary: mlp32_digits_8", "Metrics by round", "Meta-training"]  # fmt: skip
 
 
 def test_a_run_killed_at_any_byte_still_has_a_report(tmp_path):

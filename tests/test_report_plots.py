@@ -57,7 +57,7 @@ def test_partition_counts(tmp_path):
     write_rows(tmp_path / "partition.csv", [{"client": c, "class_0": c, "class_1": 5} for c in range(3)])
     (plot,) = partition_plots(read_csv(tmp_path / "partition.csv"))
     assert (
-        "3 clients, 18 examples; examples a client: 5 to 7, median 6; classes a client: 1 to 2"
+        "3 clients, 18 examples; examples per client: 5 to 7, median 6; classes per client: 1 to 2"
         in plot.caption
     )
     ax = Figure().add_subplot()

@@ -13,23 +13,24 @@ from rich.console import Console
 from learned_aggregation.report import print_rounds_table
 from learned_aggregation.report.files import read_csv
 from learned_aggregation.report.formats import format_bytes, format_estimate, format_number, heading
+from learned_aggregation.report.measures import Measure
 from learned_aggregation.report.statistics import Estimate, curves
 from learned_aggregation.report.tables import Cell, comparison_table, final_table, mark_best, shown_rounds
 
 
 @pytest.mark.parametrize(
-    ("metric", "value", "expected"),
+    ("measure", "value", "expected"),
     [
-        ("test_loss", Estimate(0.06592, 0.00139, 5), "0.0659 ± 0.0014"),
-        ("test_loss", Estimate(2.3131, np.nan, 1), "2.313"),
-        ("test_loss", Estimate(1.5e-6, 2e-7, 3), "1.500e-06 ± 2.000e-07"),
-        ("test_accuracy", Estimate(0.978, 0.0005, 5), "97.80 ± 0.05"),
-        ("test_loss", Estimate(np.nan, np.nan, 5, 2), "diverged (2 of 5)"),
-        ("test_loss", Estimate(np.nan, np.nan, 0), "–"),
+        (Measure(), Estimate(0.06592, 0.00139, 5), "0.0659 ± 0.0014"),
+        (Measure(), Estimate(2.3131, np.nan, 1), "2.313"),
+        (Measure(), Estimate(1.5e-6, 2e-7, 3), "1.500e-06 ± 2.000e-07"),
+        (Measure(True, "%"), Estimate(0.978, 0.0005, 5), "97.80 ± 0.05"),
+        (Measure(), Estimate(np.nan, np.nan, 5, 2), "diverged (2 of 5)"),
+        (Measure(), Estimate(np.nan, np.nan, 0), "–"),
     ],
 )
-def test_format_estimate(metric, value, expected):
-    assert format_estimate(metric, value) == expected
+def test_format_estimate(measure, value, expected):
+    assert format_estimate(value, measure) == expected
 
 
 def test_format_numbers_and_headings():
@@ -42,7 +43,7 @@ def test_format_numbers_and_headings():
         "2.5 TB",
     ]
     assert [heading(v) for v in ("rounds_to_25", "bytes_up_per_round", "outer_valid_loss", "speedup_25")] == [
-        "Rounds to 25 %", "Bytes up a round", "Outer valid loss", "Speed-up at 25 %"]  # fmt: skip
+        "Rounds to 25 %", "Bytes up per round", "Outer valid loss", "Speed-up at 25 %"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_final_values_are_those_of_the_last_round(tmp_path):
     assert column(table, "Test loss")[3] == f"{last.mean():.4f} ± {error:.4f}"
     assert table.sections == {0: "a", 2: "b"}
     assert column(table, "Seeds") == ["4"] * 4
-    assert column(table, "Bytes a round") == ["81 kB"] * 4
+    assert column(table, "Bytes per round") == ["81 kB"] * 4
     best = [[cell.best for cell in row] for row in table.rows]
     assert [row[table.headings.index("Test accuracy (%)")] for row in best] == [True, False] * 2
 
@@ -102,7 +103,7 @@ def test_comparison_joins_intervals_and_says_not_reached(tmp_path):
     ]
     assert column(table, "Speed-up at 100 %")[1] == "1× [0.923×, 1.06×]"
     assert column(table, "Speed-up at 100 %")[5] == "not reached"
-    assert table.headings[0] == "Entrant"
+    assert table.headings[0] == "Method"
     assert table.headings[-1] == "Tuned"
     assert column(table, "Tuned")[1] == "local_learning_rate = 0.5, beta = 0.9"
     assert column(table, "Bytes to target")[0] == "1.7 MB"

@@ -63,7 +63,9 @@ class FederatedData(NamedTuple):
 class Metric(NamedTuple):
     """What a number says: its direction and its unit.
 
-    higher_is_better: whether more of it is better. unit: "nats", "bits", "dB", ...; "" for a fraction or a count.
+    higher_is_better: whether more of it is better.
+    unit: "nats", "bits", "dB", ...; "%" for a fraction that tables and plots show in per cent (files keep the
+      fraction); "" for any other pure number.
     """
 
     name: str

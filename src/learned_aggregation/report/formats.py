@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from learned_aggregation.report.measures import Measure
 from learned_aggregation.report.statistics import Estimate
 
 
@@ -13,21 +14,23 @@ def heading(name: str) -> str:
     target = re.fullmatch(r"(rounds_to|speedup)_(\d+)", name)
     if target:
         return f"{'Rounds to' if target[1] == 'rounds_to' else 'Speed-up at'} {target[2]} %"
-    words = name.replace("_per_", " a ").replace("_", " ")
-    words = words.replace("speedup", "speed-up")
+    words = name.replace("_", " ").replace("speedup", "speed-up")
     return words[:1].upper() + words[1:]
 
 
-def column_heading(name: str) -> str:
-    """A heading with its unit."""
-    return heading(name) + (" (%)" if name.endswith("_accuracy") else "")
+def metric_heading(name: str, measure: Measure | None) -> str:
+    """A metric's heading with its unit; without one where its tasks measure it differently (None)."""
+    return heading(name) + (f" ({measure.unit})" if measure and measure.unit else "")
 
 
 def goal(name: str) -> int:
-    """-1 where lower is better (losses, rounds, bytes, gradients), 1 where higher is, 0 where neither."""
-    if name.endswith("_accuracy") or name.startswith("speedup"):
+    """-1 where lower is better (rounds, bytes, bits, gradients), 1 where higher is, 0 where neither.
+
+    Of the columns that hold no metric; a metric's `Measure` says its own direction.
+    """
+    if name.startswith("speedup"):
         return 1
-    return -1 if name.endswith("_loss") or re.match(r"(rounds_to|bytes|client_gradient)", name) else 0
+    return -1 if re.match(r"(rounds_to|bytes|bits|client_gradient)", name) else 0
 
 
 def format_number(value: float, digits: int = 4) -> str:
@@ -43,28 +46,41 @@ def format_number(value: float, digits: int = 4) -> str:
 
 def format_bytes(value: float) -> str:
     """A count of bytes in decimal units: 1.25 MB."""
+    return _with_prefix(value, "B")
+
+
+def format_bits(value: float) -> str:
+    """A count of bits in decimal units: 1.25 Mbit."""
+    return _with_prefix(value, "bit")
+
+
+def _with_prefix(value: float, unit: str) -> str:
     if not np.isfinite(value):
         return format_number(value)
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.0f} {unit}"
 
 
-def format_estimate(metric: str, value: Estimate) -> str:
-    """`mean ± spread`, an accuracy in per cent (its heading says so); or how many seeds diverged."""
+def format_estimate(value: Estimate, measure: Measure, with_unit: bool = False) -> str:
+    """`mean ± spread`, a fraction with the unit "%" in per cent; or how many seeds diverged.
+
+    Args:
+      with_unit: ends with the unit, where the heading does not say it.
+    """
     if value.diverged:
         return f"diverged ({value.diverged} of {value.count})"
     if not value.count:
         return "–"
-    percent = metric.endswith("_accuracy")
-    mean, error = (100 * value.mean, 100 * value.error) if percent else (value.mean, value.error)
+    percent = measure.unit == "%"
+    mean, error = measure.scale * value.mean, measure.scale * value.error
     places = 2 if percent else decimals(mean, 4)
     tiny = not percent and mean != 0 and not 1e-4 <= abs(mean) < 1e6
     text = [
         f"{number:.3e}" if tiny else f"{number:.{places}f}" for number in (mean, error) if np.isfinite(number)
     ]
-    return " ± ".join(text)
+    return " ± ".join(text) + f" {measure.unit}" * bool(with_unit and measure.unit)
 
 
 def decimals(value: float, digits: int) -> int:

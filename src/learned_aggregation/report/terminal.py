@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from learned_aggregation.report.files import Csv, read_csv, read_json
+from learned_aggregation.report.measures import is_metric, read_measures
 from learned_aggregation.report.statistics import by_task, curves, standard_error, unique
 from learned_aggregation.report.tables import Table, comparison_table, is_spread, rounds_table
 
 
 def print_rounds_table(run_dir: str | Path, console=None) -> None:
-    """Prints loss and accuracy by round for each task of a run, mean ± standard error over its seeds.
+    """Prints the metrics by round for each task of a run, mean ± standard error over its seeds.
 
     Args:
       run_dir: a directory with rounds.csv; without one a line says so.
@@ -18,7 +19,7 @@ def print_rounds_table(run_dir: str | Path, console=None) -> None:
 
     console = console or Console()
     table = read_csv(Path(run_dir) / "rounds.csv")
-    items = curves(table) if table else []
+    items = curves(table, read_measures(read_json(Path(run_dir) / "run.json"))) if table else []
     if not items:
         console.print(f"No rounds to show: {run_dir} has no rounds.csv with a value in it.")
     for task, members in by_task(items).items():
@@ -29,12 +30,12 @@ def print_rounds_table(run_dir: str | Path, console=None) -> None:
         console.print(rich_table(rounds_table(members, task, metrics, standard_error, "standard error")))
 
 
-SHOWN = ("entrant", "rounds_to_100", "speedup_100", "test_loss", "test_accuracy", "tuned")
-"""What of a comparison a terminal has room for; table.csv and the report have all of it."""
+SHOWN = ("entrant", "task", "rounds_to_100", "speedup_100", "tuned")
+"""What of a comparison, besides final metrics, a terminal has room for; table.csv and the report have all of it."""
 
 
 def print_comparison(run_dir: str | Path, console=None) -> None:
-    """Prints the heart of table.csv: rounds to tuned FedAvg's last loss, speed-up, final loss and accuracy.
+    """Prints the heart of table.csv, task by task: rounds to tuned FedAvg's last loss, speed-up, final metrics.
 
     Args:
       run_dir: a directory with table.csv.
@@ -45,13 +46,28 @@ def print_comparison(run_dir: str | Path, console=None) -> None:
     found = read_csv(Path(run_dir) / "table.csv")
     if found is None:
         return
-    wanted = {
-        name: cells
-        for name, cells in found.columns.items()
-        if name in (*SHOWN, "task") or (is_spread(name, found) and name.rpartition("_")[0] in SHOWN)
-    }
-    note = str(read_json(Path(run_dir) / "run.json").get("table_note", ""))
-    (console or Console()).print(rich_table(comparison_table(Csv(wanted, found.skipped), note)))
+    values = [name for name in found.columns if name in SHOWN or is_final(name, found)]
+    about = read_json(Path(run_dir) / "run.json")
+    note, measures = str(about.get("table_note", "")), read_measures(about)
+    tasks = found.column("task")
+    for task in unique(tasks):
+        rows = [row for row, named in enumerate(tasks) if named == task]
+        wanted = {
+            name: part
+            for name, cells in found.columns.items()
+            if name in values or (is_spread(name, found) and name.rpartition("_")[0] in values)
+            if any(part := [cells[row] for row in rows])
+        }
+        table = comparison_table(Csv(wanted, found.skipped), note, measures)
+        (console or Console()).print(rich_table(table))
+
+
+def is_final(name: str, table: Csv) -> bool:
+    """Whether a column of table.csv is a metric's last value: neither an interval nor a mean over the run."""
+    mean_of = name.removesuffix("_mean")
+    return (
+        is_metric(name) and not is_spread(name, table) and (mean_of == name or mean_of not in table.columns)
+    )
 
 
 def rich_table(table: Table):

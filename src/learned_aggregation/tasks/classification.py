@@ -11,7 +11,7 @@ from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.perceptron import PerceptronLoss
 from learned_aggregation.types import Batch, Dataset, Metric, Metrics, Task
 
-METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True))
+METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True, unit="%"))
 
 
 def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:

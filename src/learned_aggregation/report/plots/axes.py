@@ -16,17 +16,21 @@ def short(value: float) -> str:
 
 def log_if_wide(ax, which: str, values: np.ndarray, ratio: float) -> None:
     """Makes the "x" or "y" axis a log axis with plain labels where positive values span more than `ratio`."""
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() >= ratio * values.min():
+        log_axis(ax, which, values, short)
+
+
+def log_axis(ax, which: str, values: np.ndarray, label: Callable[[float], str]) -> None:
+    """Makes the "x" or "y" axis a log axis, its ticks as close as the positive `values` need them."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0 or values.max() < ratio * values.min():
-        return
     ax.set(**{f"{which}scale": "log"})
     axis = ax.xaxis if which == "x" else ax.yaxis
     decades = np.log10(values.max() / values.min())
     axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if decades < 2.5 else (1,)))
     axis.set_minor_locator(NullLocator())
-    plain_ticks(axis, short)
+    plain_ticks(axis, label)
 
 
 def plain_ticks(axis, label: Callable[[float], str]) -> None:
@@ -37,7 +41,7 @@ def plain_ticks(axis, label: Callable[[float], str]) -> None:
 
 
 def label_cells(ax, columns: list[str], rows: list[str], x_name: str, y_name: str) -> None:
-    """One tick a cell, thinned to 20 an axis, long values turned; no frame."""
+    """One tick for each row and column of a map, at most 20 across and 30 up, long values turned; no frame."""
     for set_ticks, names, limit in ((ax.set_xticks, columns, 20), (ax.set_yticks, rows, 30)):
         step = -(-len(names) // limit)
         set_ticks(range(0, len(names), step), [tick_name(name) for name in names[::step]])

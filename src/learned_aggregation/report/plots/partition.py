@@ -22,8 +22,8 @@ def partition_plots(table: Csv) -> list[Plot]:
     sizes = counts.sum(axis=0)
     classes = (counts > 0).sum(axis=0)
     caption = (
-        f"{counts.shape[1]} clients, {format_number(sizes.sum())} examples; examples a client: "
-        f"{sizes.min():.0f} to {sizes.max():.0f}, median {np.median(sizes):.0f}; classes a client: "
+        f"{counts.shape[1]} clients, {format_number(sizes.sum())} examples; examples per client: "
+        f"{sizes.min():.0f} to {sizes.max():.0f}, median {np.median(sizes):.0f}; classes per client: "
         f"{classes.min()} to {classes.max()}. Grey: none of that class."
     )
     size = (

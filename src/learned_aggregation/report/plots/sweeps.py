@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from learned_aggregation.report.files import numbers
-from learned_aggregation.report.formats import column_heading, heading
+from learned_aggregation.report.formats import heading, metric_heading
 from learned_aggregation.report.plots.axes import label_cells, log_if_wide
 from learned_aggregation.report.plots.plot import INK, PALETTE, Plot
 from learned_aggregation.report.sweeps import Point, Sweep, axis_values, best_points, is_grid, varying
@@ -72,7 +72,8 @@ def metric_scale(sweep: Sweep):
         else (np.quantile(values, 0.1), values.max())
     )
     high = high if high > low else low + max(abs(low), 1e-9) * 1e-3
-    norm = LogNorm(low, high) if low > 0 and high > 10 * low else Normalize(low, high)
+    log = sweep.measure.suits_log and low > 0 and high > 10 * low
+    norm = LogNorm(low, high) if log else Normalize(low, high)
     return matplotlib.colormaps["viridis_r" if sweep.sign > 0 else "viridis"].resampled(48), norm
 
 
@@ -81,12 +82,12 @@ def draw_heat_map(ax, sweep: Sweep, x: int, y: int, points: list[Point]) -> None
     from matplotlib.patches import Rectangle
 
     columns, rows = axis_values(sweep.points, x), axis_values(sweep.points, y)
-    cells = best_points(points, sweep.sign, y, x)
-    grid = np.array([[cells[r, c].result.mean if (r, c) in cells else np.nan for c in columns] for r in rows])
+    best = best_points(points, sweep.sign, y, x)
+    grid = np.array([[best[r, c].result.mean if (r, c) in best else np.nan for c in columns] for r in rows])
     color_map, norm = metric_scale(sweep)
     image = ax.imshow(grid, cmap=color_map, norm=norm, aspect="auto", origin="lower", interpolation="none")
     label_cells(ax, columns, rows, sweep.parameters[x], sweep.parameters[y])
-    for (row, column), point in cells.items():
+    for (row, column), point in best.items():
         i, j = rows.index(row), columns.index(column)
         if point.result.diverged:
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="////", linewidth=0))
@@ -95,7 +96,7 @@ def draw_heat_map(ax, sweep: Sweep, x: int, y: int, points: list[Point]) -> None
             luminance = np.dot(color_map(norm(point.result.mean))[:3], (0.3, 0.59, 0.11))
             color = "#0b0b0b" if luminance > 0.5 else "#fefefe"
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=scale)
-    for (row, column), point in cells.items():
+    for (row, column), point in best.items():
         if point.winner:
             corner = (columns.index(column) - 0.5, rows.index(row) - 0.5)
             ax.add_patch(
@@ -106,14 +107,14 @@ def draw_heat_map(ax, sweep: Sweep, x: int, y: int, points: list[Point]) -> None
 
 
 def short_metric(sweep: Sweep, value: float) -> str:
-    """Three significant digits, an accuracy in per cent."""
-    return f"{100 * value:.1f}" if sweep.metric.endswith("_accuracy") else f"{value:.3g}"
+    """Three significant digits, a fraction with the unit "%" in per cent."""
+    return f"{100 * value:.1f}" if sweep.measure.unit == "%" else f"{value:.3g}"
 
 
 def color_bar(ax, image, sweep: Sweep) -> None:
     """The scale of the metric beside the axes."""
     bar = ax.figure.colorbar(image, ax=ax, pad=0.03, aspect=22, extend="max" if sweep.sign > 0 else "min")
-    bar.set_label(column_heading(sweep.metric))
+    bar.set_label(metric_heading(sweep.metric, sweep.measure))
     bar.outline.set_visible(False)
     bar.ax.minorticks_off()
     bar.ax.tick_params(length=0)
@@ -144,7 +145,10 @@ def draw_sweep_line(ax, sweep: Sweep, x: int) -> None:
     """The metric against one parameter, with its 95 % interval."""
     points = [point for point in sweep.points if point.result.count]
     where, names = positions(points, x)
-    mean, error = (np.array([getattr(p.result, key) for p in points], float) for key in ("mean", "error"))
+    mean, error = (
+        sweep.measure.scale * np.array([getattr(p.result, key) for p in points], float)
+        for key in ("mean", "error")
+    )
     order = np.argsort(where)
     ok = order[np.isfinite(mean[order])]
     line = "-" if names is None else ""
@@ -157,11 +161,13 @@ def draw_sweep_line(ax, sweep: Sweep, x: int) -> None:
         linestyle=line,
         markersize=4,
     )
-    mark_points(ax, where, np.where(np.isfinite(mean), mean, np.max(mean[ok], initial=0.0)), points)
+    worst = sweep.sign * np.max(sweep.sign * mean[ok]) if len(ok) else 0.0
+    mark_points(ax, where, np.where(np.isfinite(mean), mean, worst), points)
     place_axis(ax, "x", where, names)
-    log_if_wide(ax, "y", mean, ratio=4)
+    if sweep.measure.suits_log:
+        log_if_wide(ax, "y", mean, ratio=4)
     ax.set_xlabel(sweep.parameters[x])
-    ax.set_ylabel(column_heading(sweep.metric))
+    ax.set_ylabel(metric_heading(sweep.metric, sweep.measure))
     ax.grid(True)
 
 
