@@ -12,8 +12,10 @@ from other_metrics import METRICS, TASK, measure_otherwise, otherwise
 from learned_aggregation.cli import main
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
+from learned_aggregation.jobs import sweep as sweep_job
 from learned_aggregation.jobs.measures import metric_columns, sweep_metric, task_configs
 from learned_aggregation.meta_testing.evaluation import measured
+from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.tasks import make_task
 from learned_aggregation.types import Metric
 
@@ -26,6 +28,7 @@ NAMES = ("loss", "r2", "mask_iou", "nmse")
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     measure_otherwise(monkeypatch)
+    monkeypatch.setattr("learned_aggregation.report.html.to_png", lambda plot: b"")  # half of a report's time
     return tmp_path
 
 
@@ -144,6 +147,34 @@ def test_a_metric_that_the_task_does_not_have_is_one_line_before_anything_is_wri
     assert run(f"{command} --task {TASK}") == 2
     assert "test_mask_iou, test_nmse, got" in capsys.readouterr().err
     assert list(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("read_back", [False, True])
+def test_a_run_whose_loss_is_not_finite_never_wins(tmp_path, read_back):
+    """Comparisons with NaN are false: an error rate counted with them is a perfect 0."""
+    columns = metric_columns((Metric("loss"), Metric("error")))
+    results = sweep_job.Results(tmp_path / "sweep.csv", ["beta"], columns)
+    for point, (loss, error) in enumerate([(np.nan, 0.0), (0.5, 0.2), (0.4, 0.3)]):
+        values = {"loss": np.full((2, 1), loss), "error": np.full((2, 1), error)}
+        evaluated = {f"{split}_{name}": v for split in ("outer_valid", "test") for name, v in values.items()}
+        results.add(point, {"beta": 0.1 * point}, [0, 1], Curves(np.ones((2, 1)), np.array([1]), evaluated))
+    results.write()
+    if read_back:
+        results = sweep_job.Results(tmp_path / "sweep.csv", ["beta"], columns)
+    assert results.mean("outer_valid_error", 3) == [np.inf, pytest.approx(0.2), pytest.approx(0.3)]
+    assert [row["diverged"] for row in rows(tmp_path / "sweep.csv")] == ["True"] * 2 + ["False"] * 4
+
+
+def test_a_sweep_over_tasks_has_the_columns_of_all_and_says_that_it_looked_at_test(here):
+    text = sweep_file({"name": "test_loss"}).replace(
+        "local_learning_rate=dict(values=[0.5, 1e-6, 0.01])", f"task=dict(values=['{CLASSIFIER}', '{TASK}'])"
+    )
+    (here / "sweep.py").write_text(text)
+    assert run(f"--config sweep.py --run_dir out {TINY}") == 0
+    found = rows(here / "out/sweep.csv")
+    assert [row["test_accuracy"] == "" for row in found] == [False, False, True, True]
+    assert [row["test_mask_iou"] == "" for row in found] == [True, True, False, False]
+    assert "chosen on test" in json.loads((here / "out/run.json").read_text())["notes"][0]
 
 
 LOSS, R2 = Metric("loss"), Metric("r2", higher_is_better=True)

@@ -149,7 +149,9 @@ def test_the_wandb_engine_hands_the_same_sweep_to_wandb(here, sweep, monkeypatch
     assert handed["parameters"]["beta"] == {"values": [0.0, 0.5]}
     assert agents == ["id7"]
     assert logged[-1]["round"] == 4
+    assert handed["metric"] == {"name": "outer_valid_loss", "goal": "minimize"}
     assert np.isfinite(logged[-1]["outer_valid_loss"])
+    assert np.isfinite(logged[-1]["train_loss"])
     assert run(f"{sweep} --sweep_engine wandb --sweep_id other") == 0
     assert agents == ["id7", "other"]
 
