@@ -193,7 +193,7 @@ def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here,
     rising = {0.1: [2.0, 0.1, 0.9], 0.5: [2.0, 0.9, 0.5]}  # the best mean is not the best end
     rates, asked = [0.1, 0.5], []
 
-    def curves(entrant, points, loader, task):
+    def curves(method, points, loader, task):
         asked.append(points)
         return [np.array([rising[point["local_learning_rate"]]]) for point in points]
 
@@ -216,7 +216,7 @@ def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here,
 def test_a_grid_is_widened_until_its_best_point_is_inside(widen, chosen, tried, here, monkeypatch):
     asked = []
 
-    def curves(entrant, points, loader, task):
+    def curves(method, points, loader, task):
         rates = [point["local_learning_rate"] for point in points]
         asked.append(rates)
         return [np.array([[2.0, abs(rate - 1.6)]]) for rate in rates]
@@ -232,7 +232,7 @@ def test_a_grid_is_widened_until_its_best_point_is_inside(widen, chosen, tried, 
     assert ("edge" in note) == (widen == 0)
 
 
-def test_a_comparison_needs_its_yardstick(here, capsys):
+def test_a_comparison_needs_its_baseline(here, capsys):
     (here / "compare.py").write_text(
         "run_type = 'compare'\nentrants = [dict(label='a', optimizer='fedadam', learning_rate=0.1)]\n"
     )
