@@ -16,7 +16,8 @@ import numpy as np
 
 from learned_aggregation.pretrained.card import read_card
 from learned_aggregation.pretrained.names import pretrained_directory, pretrained_names
-from learned_aggregation.report.files import numbers, read_csv, read_json
+from learned_aggregation.report.files import Csv, numbers, read_csv, read_json
+from learned_aggregation.report.measures import Measure, is_metric, metric_of, read_measures
 from learned_aggregation.report.statistics import standard_error
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,7 @@ IN_DISTRIBUTION = "In distribution: "
 OUT_OF_DISTRIBUTION = "Out of distribution: "
 FRESH = "Never looked at: "
 RIVALS = ("FedAvg", "SlowMo", "Nesterov")
+PLAIN = Measure()
 SURE = 2.0
 """Standard errors of the paired difference from which on it counts as a win or a loss."""
 
@@ -47,11 +49,15 @@ class Comparison(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """An entrant's test loss [S, E], at `rounds` [E], and its row of table.csv."""
+    """A method's test loss [S, E], at `rounds` [E], and its row of table.csv.
+
+    others: the last value [S] of each further metric of the test split, by column of rounds.csv.
+    """
 
     rounds: np.ndarray
     loss: np.ndarray
     row: Mapping[str, str]
+    others: Mapping[str, np.ndarray]
 
     @property
     def mean(self) -> np.ndarray:
@@ -64,13 +70,18 @@ class Curves(NamedTuple):
         return self.loss[:, -1]
 
 
-class Cell(NamedTuple):
-    """One comparison. edges: settings of classical rules that were chosen at the edge of their grid."""
+class Setting(NamedTuple):
+    """One comparison.
+
+    edges: options of classical rules that were chosen at the edge of their grid.
+    measures: of the task's test metrics besides the loss, by column of rounds.csv.
+    """
 
     name: str
     title: str
-    entrants: Mapping[str, Curves]
+    methods: Mapping[str, Curves]
     edges: Sequence[str]
+    measures: Mapping[str, Measure]
 
     @property
     def inside(self) -> bool:
@@ -79,7 +90,7 @@ class Cell(NamedTuple):
 
     def by(self, rule: str, criterion: str) -> Curves | None:
         """The rule as tuned by the criterion, or untuned; None where it did not take part."""
-        return self.entrants.get(f"{rule} (by {criterion})", self.entrants.get(rule))
+        return self.methods.get(f"{rule} (by {criterion})", self.methods.get(rule))
 
 
 def main() -> int:
@@ -90,7 +101,7 @@ def main() -> int:
             print(f"results: {name}", file=sys.stderr, flush=True)
             command = [sys.executable, program, "--config", str(config.relative_to(ROOT)), *flags]
             subprocess.run([*command, "--run_dir", str(RUNS / name)], check=True, cwd=ROOT)
-    PAGE.write_text(page([read_cell(name, title, RUNS / name) for name, title, _, _ in wanted]))
+    PAGE.write_text(page([read_setting(name, title, RUNS / name) for name, title, _, _ in wanted]))
     print(f"results: {PAGE}", file=sys.stderr)
     return 0
 
@@ -112,23 +123,35 @@ def comparisons(configs: Path) -> list[Comparison]:
     return list(found.values())
 
 
-def read_cell(name: str, title: str, run: Path) -> Cell:
+def read_setting(name: str, title: str, run: Path) -> Setting:
     """A finished comparison."""
     rounds_csv, table = read_csv(run / "rounds.csv"), read_csv(run / "table.csv")
     assert rounds_csv is not None, run
     assert table is not None, run
-    losses, present = numbers(rounds_csv.column("test_loss"))
-    who, seeds = np.array(rounds_csv.column("optimizer")), np.array(rounds_csv.column("seed"), int)
-    rounds = np.array(rounds_csv.column("round"), int)
-    entrants = {}
+    about = read_json(run / "run.json")
+    others = [name for name, texts in rounds_csv.columns.items() if _is_further(name) and any(texts)]
+    methods = {}
     for i, label in enumerate(table.column("entrant")):
-        own = present & (who == label)
-        curves = np.stack([losses[own & (seeds == seed)] for seed in np.unique(seeds[own])])
-        at = np.unique(rounds[own])
-        entrants[label] = Curves(at, curves, {name: cells[i] for name, cells in table.columns.items()})
-    notes = read_json(run / "run.json").get("notes", [])
+        at, loss = _by_seed(rounds_csv, "test_loss", label)
+        last = {name: _by_seed(rounds_csv, name, label)[1][:, -1] for name in others}
+        methods[label] = Curves(at, loss, {name: texts[i] for name, texts in table.columns.items()}, last)
+    notes = about.get("notes", [])
     edges = [note.partition(" on ")[0] + ": " + note.rpartition("; ")[2] for note in notes if "edge" in note]
-    return Cell(name, title, entrants, edges)
+    known, task = read_measures(about), (table.column("task") or [""])[0]
+    return Setting(name, title, methods, edges, {name: known.of(name, task) for name in others})
+
+
+def _is_further(column: str) -> bool:
+    return is_metric(column) and column.startswith("test_") and metric_of(column) != "loss"
+
+
+def _by_seed(rounds_csv: Csv, column: str, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rounds [E] at which a method was evaluated, and a column's values [S, E] at them."""
+    values, present = numbers(rounds_csv.column(column))
+    shown = present & (np.array(rounds_csv.column("optimizer")) == label)
+    seeds, rounds = (np.array(rounds_csv.column(name), int) for name in ("seed", "round"))
+    by_seed = np.stack([values[shown & (seeds == seed)] for seed in np.unique(seeds[shown])])
+    return np.unique(rounds[shown]), by_seed
 
 
 def paired(own: np.ndarray, rival: np.ndarray) -> tuple[float, float]:
@@ -149,29 +172,32 @@ def verdict(errors: float) -> str:
     return "win" if errors <= -SURE else "loss" if errors >= SURE else "tie"
 
 
-def page(cells: Sequence[Cell]) -> str:
+def page(settings: Sequence[Setting]) -> str:
     """docs/results.md."""
-    cells = sorted(cells, key=lambda cell: re.sub(r"\d+", lambda number: number[0].zfill(3), cell.title))
-    inside = [cell for cell in cells if cell.inside]
-    outside, fresh = (
-        [cell for cell in cells if cell.title.startswith(kind)] for kind in (OUT_OF_DISTRIBUTION, FRESH)
+    settings = sorted(
+        settings, key=lambda setting: re.sub(r"\d+", lambda number: number[0].zfill(3), setting.title)
     )
-    parts = [_opening(cells), "## In distribution", _inside_note(), _inside_table(inside)]
-    parts += [_cell_table(cell) for cell in inside]
+    inside = [setting for setting in settings if setting.inside]
+    outside, fresh = (
+        [setting for setting in settings if setting.title.startswith(kind)]
+        for kind in (OUT_OF_DISTRIBUTION, FRESH)
+    )
+    parts = [_opening(settings), "## In distribution", _inside_note(), _inside_table(inside)]
+    parts += [_setting_table(setting) for setting in inside]
     for heading, note, found in (
         ("## Out of distribution: one checkpoint, `lagg-set`", _outside_note(), outside),
         ("## Problems never looked at before: the same checkpoint", _fresh_note(), fresh),
     ):
         parts += [heading, note, _outside_table(found), _counts(found)] if found else []
-    parts += ["## Where it loses", _losses(cells), "## What meta-training cost", _cost()]
-    edges = [f"- {cell.title}: {edge}" for cell in cells for edge in cell.edges]
+    parts += ["## Where it loses", _losses(settings), "## What meta-training cost", _cost()]
+    edges = [f"- {setting.title}: {edge}" for setting in settings for edge in setting.edges]
     if edges:
         parts += ["## Grids whose best point lay on an edge", "\n".join(edges)]
     return "\n\n".join(parts) + "\n"
 
 
-def _opening(cells: Sequence[Cell]) -> str:
-    seeds = min(len(curves.loss) for cell in cells for curves in cell.entrants.values())
+def _opening(settings: Sequence[Setting]) -> str:
+    seeds = min(len(curves.loss) for setting in settings for curves in setting.methods.values())
     return f"""# Results
 
 Written by `make results` (all runs) from `config/results/`; do not edit. Test loss after every other one of 100 rounds,
@@ -193,50 +219,56 @@ rival (by mean), of the last loss to each rival (by last). lagg-set itself saw D
 looked at for IID digits before lagg-set-digits-noniid was thought of, never for it."""
 
 
-def _inside_table(cells: Sequence[Cell]) -> str:
+def _inside_table(settings: Sequence[Setting]) -> str:
     columns = [(rival, criterion) for criterion in ("mean", "last") for rival in RIVALS]
     heads = [f"{criterion}: {rival}" for rival, criterion in columns]
     lines = ["| | | rounds, speed-up | " + " | ".join(heads) + " |", "|---|---|---|" + "---|" * len(heads)]
-    for cell in cells:
-        for own in _learned(cell):
-            found = [_best_difference(cell, own, rival, criterion)[1] for rival, criterion in columns]
-            title = cell.title.removeprefix(IN_DISTRIBUTION)
+    for setting in settings:
+        for own in _learned(setting):
+            found = [_best_difference(setting, own, rival, criterion)[1] for rival, criterion in columns]
+            title = setting.title.removeprefix(IN_DISTRIBUTION)
             told = " | ".join("" if np.isnan(e) else f"{verdict(e)} ({e:+.1f})" for e in found)
-            lines.append(f"| {title} | {own} | {_rounds(cell.entrants[own].row)} | {told} |")
+            lines.append(f"| {title} | {own} | {_rounds(setting.methods[own].row)} | {told} |")
     return "\n".join(lines)
 
 
-def _learned(cell: Cell) -> list[str]:
-    names = [name for name in cell.entrants if name.startswith(("lagg", "lopt"))]
+def _learned(setting: Setting) -> list[str]:
+    names = [name for name in setting.methods if name.startswith(("lagg", "lopt"))]
     return [name for name in names if not name.endswith("(by last)")]
 
 
-def _best_difference(cell: Cell, own: str, rival: str, criterion: str) -> tuple[float, float]:
-    mine, theirs = cell.by(own, criterion), cell.by(rival, criterion)
+def _best_difference(setting: Setting, own: str, rival: str, criterion: str) -> tuple[float, float]:
+    mine, theirs = setting.by(own, criterion), setting.by(rival, criterion)
     if mine is None or theirs is None:
         return float("nan"), float("nan")
     return paired(getattr(mine, criterion), getattr(theirs, criterion))
 
 
-def _cell_table(cell: Cell) -> str:
+def _setting_table(setting: Setting) -> str:
+    further = [f"last {_named(name, measure)}" for name, measure in setting.measures.items()]
+    heads = ["mean loss", "last loss", *further, "rounds to FedAvg's last loss", "MB to it", "chosen"]
     lines = [
-        f"### {cell.title.removeprefix(IN_DISTRIBUTION)}\n",
-        "| | mean loss | last loss | rounds to FedAvg's last loss | MB to it | chosen |",
-        "|---|---|---|---|---|---|",
+        f"### {setting.title.removeprefix(IN_DISTRIBUTION)}\n",
+        f"| | {' | '.join(heads)} |",
+        "|---|" + "---|" * len(heads),
     ]
-    for label, curves in cell.entrants.items():
-        lines.append(
-            f"| {label} | {_with_error(curves.mean)} | {_with_error(curves.last)} | {_rounds(curves.row)} | "
-            f"{_megabytes(curves.row)} | {_chosen(curves.row)} |"
-        )
+    for label, curves in setting.methods.items():
+        last = [_with_error(curves.others[name], measure) for name, measure in setting.measures.items()]
+        cells = [_with_error(curves.mean), _with_error(curves.last), *last, _rounds(curves.row)]
+        cells += [_megabytes(curves.row), _chosen(curves.row)]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _named(column: str, measure: Measure) -> str:
+    return metric_of(column).replace("_", " ") + (f" ({measure.unit})" if measure.unit else "")
+
+
 def _outside_note() -> str:
-    return """No cell's combination of task, K, H and partition was meta-trained on, but the digits cells lie near
+    return """No setting's combination of task, K, H and partition was meta-trained on, but the digits settings lie near
 some that were: digits with K = 8 and, at H = 2, K = 32; Dirichlet 0.1 with 4 and 8 of 64 clients at
 rates up to 1. The problems with K = 32 and with 4 clients joined the mixture after an earlier lagg-set
-had lost on cells of this table (the largest rate, last losses at K = 16 and 32), so that for these the
+had lost on settings of this table (the largest rate, last losses at K = 16 and 32), so that for these the
 table is not a first look. The base was then chosen on `outer_valid`."""
 
 
@@ -248,22 +280,22 @@ as clients, conv nets on other images, longer text), the partitions (two classes
 K = 2 and 64."""
 
 
-def _outside_table(cells: Sequence[Cell]) -> str:
+def _outside_table(settings: Sequence[Setting]) -> str:
     rules = ("FedAvg", "SlowMo", OWN)
     lines = [
         "| | " + " | ".join(f"{rule}: mean, last" for rule in rules) + " | against FedAvg | against SlowMo |",
         "|---|" + "---|" * (len(rules) + 2),
     ]
-    for cell in cells:
+    for setting in settings:
         found = []
         for rule in rules:
-            mean, last = cell.by(rule, "mean"), cell.by(rule, "last")
+            mean, last = setting.by(rule, "mean"), setting.by(rule, "last")
             found.append(
                 "" if mean is None or last is None else f"{_number(mean.mean)}, {_number(last.last)}"
             )
         for rival in ("FedAvg", "SlowMo"):
-            found.append(", ".join(_judged(cell, rival, criterion) for criterion in ("mean", "last")))
-        lines.append(f"| {cell.title.partition(': ')[2]} | " + " | ".join(found) + " |")
+            found.append(", ".join(_judged(setting, rival, criterion) for criterion in ("mean", "last")))
+        lines.append(f"| {setting.title.partition(': ')[2]} | " + " | ".join(found) + " |")
     return "\n".join(lines)
 
 
@@ -271,19 +303,19 @@ def _number(values: np.ndarray) -> str:
     return f"{values.mean():.4f}" if np.isfinite(values).all() else "diverged"
 
 
-def _judged(cell: Cell, rival: str, criterion: str) -> str:
-    errors = _best_difference(cell, OWN, rival, criterion)[1]
+def _judged(setting: Setting, rival: str, criterion: str) -> str:
+    errors = _best_difference(setting, OWN, rival, criterion)[1]
     return f"{verdict(errors)} ({errors:+.1f})"
 
 
-def _counts(cells: Sequence[Cell]) -> str:
+def _counts(settings: Sequence[Setting]) -> str:
     lines = []
     for rival in ("FedAvg", "SlowMo"):
         for criterion in ("mean", "last"):
-            found = [verdict(_best_difference(cell, OWN, rival, criterion)[1]) for cell in cells]
+            found = [verdict(_best_difference(setting, OWN, rival, criterion)[1]) for setting in settings]
             lines.append(f"- {criterion} loss against {rival} (by {criterion}): {_tally(found)}")
     diverged = [
-        c.title for c in cells if not all(np.isfinite(c.by(OWN, k).loss).all() for k in ("mean", "last"))
+        c.title for c in settings if not all(np.isfinite(c.by(OWN, k).loss).all() for k in ("mean", "last"))
     ]
     lines.append(f"- diverged: {', '.join(diverged) if diverged else 'never'}")
     return "\n".join(lines)
@@ -297,17 +329,17 @@ def _tally(found: Sequence[str]) -> str:
     return f"{', '.join(named)} of {len(found)}"
 
 
-def _losses(cells: Sequence[Cell]) -> str:
+def _losses(settings: Sequence[Setting]) -> str:
     lines = []
-    for cell in cells:
-        for own, rival, criterion in itertools.product(_learned(cell), RIVALS, ("mean", "last")):
-            difference, errors = _best_difference(cell, own, rival, criterion)
+    for setting in settings:
+        for own, rival, criterion in itertools.product(_learned(setting), RIVALS, ("mean", "last")):
+            difference, errors = _best_difference(setting, own, rival, criterion)
             if verdict(errors) == "loss":
                 lines.append(
-                    f"- {cell.title}: {own}, {criterion} loss against {rival} (by {criterion}), by {difference:.4f} "
+                    f"- {setting.title}: {own}, {criterion} loss against {rival} (by {criterion}), by {difference:.4f} "
                     f"({errors:+.1f})"
                 )
-    return "\n".join(lines) or "Nowhere in these cells."
+    return "\n".join(lines) or "Nowhere in these settings."
 
 
 def _cost() -> str:
@@ -326,10 +358,11 @@ def _cost() -> str:
     return "\n".join(lines)
 
 
-def _with_error(values: np.ndarray) -> str:
+def _with_error(values: np.ndarray, measure: Measure = PLAIN) -> str:
     if not np.isfinite(values).all():
         return f"diverged ({(~np.isfinite(values)).sum()} of {len(values)})"
-    return f"{values.mean():.4f} ± {standard_error(values):.4f}"
+    mean, error = measure.scale * values.mean(), measure.scale * standard_error(values)
+    return f"{mean:.2f} ± {error:.2f}" if measure.unit == "%" else f"{mean:.4f} ± {error:.4f}"
 
 
 def _rounds(row: Mapping[str, str]) -> str:

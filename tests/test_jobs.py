@@ -43,11 +43,12 @@ def test_benchmark_writes_its_rounds_and_report(here):
     assert len(found) == 2 * (4 + 1)
     assert list(found[0]) == [
         "optimizer", "task", "seed", "round", "train_loss", "outer_valid_accuracy", "outer_valid_loss",
-        "test_accuracy", "test_loss", "bytes_up", "bytes_down",
+        "test_accuracy", "test_loss", "bytes_up", "bytes_down", "bits_up", "bits_down",
     ]  # fmt: skip
     model = 4 * (64 * 4 + 4 + 4 * 10 + 10)
     assert found[-1]["bytes_up"] == str(4 * 2 * model)
     assert found[-1]["bytes_down"] == str(4 * model)
+    assert found[-1]["bits_up"] == found[-1]["bits_down"] == str(4 * 8 * model)
     assert found[0]["train_loss"] == ""
     assert load_config(["--config", str(here / "out/config.py")]).run_dir == "out"
     facts = json.loads((here / "out/run.json").read_text())
@@ -148,7 +149,9 @@ def test_the_wandb_engine_hands_the_same_sweep_to_wandb(here, sweep, monkeypatch
     assert handed["parameters"]["beta"] == {"values": [0.0, 0.5]}
     assert agents == ["id7"]
     assert logged[-1]["round"] == 4
+    assert handed["metric"] == {"name": "outer_valid_loss", "goal": "minimize"}
     assert np.isfinite(logged[-1]["outer_valid_loss"])
+    assert np.isfinite(logged[-1]["train_loss"])
     assert run(f"{sweep} --sweep_engine wandb --sweep_id other") == 0
     assert agents == ["id7", "other"]
 
@@ -190,7 +193,7 @@ def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here,
     rising = {0.1: [2.0, 0.1, 0.9], 0.5: [2.0, 0.9, 0.5]}  # the best mean is not the best end
     rates, asked = [0.1, 0.5], []
 
-    def curves(entrant, points, loader, task):
+    def curves(method, points, loader, task):
         asked.append(points)
         return [np.array([rising[point["local_learning_rate"]]]) for point in points]
 
@@ -213,7 +216,7 @@ def test_a_rule_is_tuned_by_its_last_or_its_mean_loss_from_the_same_curves(here,
 def test_a_grid_is_widened_until_its_best_point_is_inside(widen, chosen, tried, here, monkeypatch):
     asked = []
 
-    def curves(entrant, points, loader, task):
+    def curves(method, points, loader, task):
         rates = [point["local_learning_rate"] for point in points]
         asked.append(rates)
         return [np.array([[2.0, abs(rate - 1.6)]]) for rate in rates]
@@ -229,7 +232,7 @@ def test_a_grid_is_widened_until_its_best_point_is_inside(widen, chosen, tried, 
     assert ("edge" in note) == (widen == 0)
 
 
-def test_a_comparison_needs_its_yardstick(here, capsys):
+def test_a_comparison_needs_its_baseline(here, capsys):
     (here / "compare.py").write_text(
         "run_type = 'compare'\nentrants = [dict(label='a', optimizer='fedadam', learning_rate=0.1)]\n"
     )

@@ -16,6 +16,7 @@ from learned_aggregation.meta_testing.points import (
     widened,
     winner,
 )
+from learned_aggregation.types import Traffic
 
 
 def test_a_grid_has_every_combination_once():
@@ -101,12 +102,13 @@ def test_a_grid_grows_beyond_the_edges_of_its_best_point():
     }
 
 
-def entry(label, loss, seeds=12):
-    """An entrant whose seeds differ by a little noise around the curve `loss` [E]."""
+def entry(label, loss, seeds=12, traffic=None):
+    """A method whose seeds differ by a little noise around the curve `loss` [E]; K = 2."""
     noise = np.random.default_rng(0).normal(0, 1e-3, (seeds, 1))
     curve = np.asarray(loss)[None] + noise
     rounds = np.arange(len(loss))
-    return Entry(label, {}, rounds, curve, 1 - curve, bytes_up=80, bytes_down=10, gradients=1024)
+    test = {"loss": curve, "accuracy": 1 - curve}
+    return Entry(label, {}, rounds, test, traffic or Traffic(up=320.0, down=80.0), 2, gradients=1024)
 
 
 def test_speed_up_of_a_curve_that_runs_four_times_as_fast():
@@ -119,9 +121,23 @@ def test_speed_up_of_a_curve_that_runs_four_times_as_fast():
     assert rows["fast"]["rounds_to_100"] == 25
     assert rows["fast"]["speedup_100"] == 4.0
     assert rows["fast"]["bytes_to_target"] == 25 * 90
+    assert rows["fast"]["bits_to_target"] == 25 * 400
     assert rows["fast"]["client_gradients_to_target"] == 25 * 1024
     assert rows["flat"]["rounds_to_100"] == float("inf")
     assert rows["flat"]["speedup_100"] == 0.0
+    assert rows["flat"]["bits_to_target"] == float("inf")
+
+
+def test_bytes_are_of_the_cohort_and_bits_of_one_client():
+    slow = entry("slow", np.exp(-np.arange(101) / 50))
+    sign = entry("sign", np.exp(-np.arange(101) / 50), traffic=Traffic(up=10.5, down=0.0))
+    rows = {row["entrant"]: row for row in compare([slow, sign], slow)}
+    names = ("bytes_up_per_round", "bytes_down_per_round", "bits_up_per_client", "bits_down_per_client")
+    assert [str(rows["slow"][name]) for name in names] == ["80", "10", "320", "80"]
+    assert [rows["sign"][name] for name in names] == [2.625, 0, 10.5, 0]
+    assert rows["sign"]["bits_to_target"] == 100 * 10.5
+    silent = entry("silent", np.ones(101), traffic=Traffic(0.0, 0.0))
+    assert compare([slow, silent], slow)[1]["bits_to_target"] == float("inf")
 
 
 def test_rounds_to_a_target():

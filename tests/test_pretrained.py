@@ -242,12 +242,12 @@ def test_any_text_may_be_asked_about(path):
 def test_an_entrant_takes_a_name_and_its_options(here):
     config = load_config([])
     given = {"label": "tiny", "optimizer": "fedlagg", "test_checkpoint": NAME}
-    entrant = compare._entrant(config, dict(given))
-    assert (entrant.config.num_grads, entrant.config.hidden_size) == (2, 4)
+    method = compare._method(config, dict(given))
+    assert (method.config.num_grads, method.config.hidden_size) == (2, 4)
     with pytest.raises(
         UserError, match="theta was meta-trained for optimizer=fedlagg, the config asks for fedlopt"
     ):
-        compare._entrant(config, given | {"optimizer": "fedlopt"})
+        compare._method(config, given | {"optimizer": "fedlopt"})
 
 
 TABLE = """task,entrant,seeds,rounds_to_100,speedup_100,test_loss,test_loss_ci95,tuned

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_report import make_comparison
+from report_runs import make_comparison
 
 from learned_aggregation.report import write_report
 

@@ -70,12 +70,24 @@ class FederatedData(NamedTuple):
 class Metric(NamedTuple):
     """What a number says: its direction and its unit.
 
-    higher_is_better: whether more of it is better. unit: "nats", "bits", "dB", ...; "" for a fraction or a count.
+    higher_is_better: whether more of it is better.
+    unit: "nats", "bits", "dB", ...; "%" for a fraction that tables and plots show in per cent (files keep the
+      fraction); "" for any other pure number.
     """
 
     name: str
     higher_is_better: bool = False
     unit: str = ""
+
+
+class Traffic(NamedTuple):
+    """What one client of a round exchanges with the server: bits per client per round, exact.
+
+    up: from the client to the server. down: from the server to the client.
+    """
+
+    up: float
+    down: float
 
 
 class Task(NamedTuple):
@@ -96,13 +108,6 @@ class Task(NamedTuple):
     evaluate: Callable[[Params, ModelState, Key, Batch], Metrics]
     loss_cap: float | None
     metrics: tuple[Metric, ...] = (Metric("loss"),)
-
-
-class Traffic(NamedTuple):
-    """What crosses the wire: bits per client per round, exact."""
-
-    up: float
-    down: float
 
 
 class ClientUpdate(NamedTuple):

@@ -1,23 +1,27 @@
 """The structure of `sweep_config` (wandb's own format), of `entrants` and of `problems`; nothing is run here.
 
+What a task measures is not known here: a sweep's metric is checked for its form, and its name once the task is made.
+
 `check_setting(where, name, value) -> value` says whether a setting may be swept and takes the value.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from learned_aggregation.config.config_file import load_file
 from learned_aggregation.config.kinds import choice, file_name, mapping, refuse, unknown, whole
+from learned_aggregation.registry import nearest
 
 CheckSetting = Callable[[str, str, Any], Any]
 
-METRICS = ("outer_valid_loss", "outer_valid_accuracy")
-"""A winner is chosen on outer_valid, never on test."""
+LOSSES = ("outer_valid_loss", "test_loss", "train_loss")
+"""The metrics that every task has; lower is better."""
 
 DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform", "q_uniform", "q_log_uniform_values")
 """wandb's distributions between `min` and `max` that are supported; the q_ ones round to multiples of `q`."""
 
-_NEEDED = {"entrant": ("label", "optimizer"), "problem": ("label",)}
+_NEEDED = {"method": ("label", "optimizer"), "problem": ("label",)}
 _KEYS = ("method", "metric", "parameters", "name", "description", "run_cap")
 _EXAMPLE = (
     "dict(method='grid', metric=dict(name='outer_valid_loss', goal='minimize'), "
@@ -68,15 +72,25 @@ def check_sweep(where: str, value: Any, check_setting: CheckSetting) -> dict[str
 
 
 def _check_metric(where: str, value: Any) -> dict[str, str]:
+    """`goal` is missing where the user leaves it to the metric's direction, which the task knows.
+
+    A winner is best chosen on outer_valid; on test it is no longer tested on held-out data.
+    """
     if value is None:
         return {"name": "outer_valid_loss", "goal": "minimize"}
     metric = mapping(where, value, "dict(name='outer_valid_loss', goal='minimize')")
     for key in metric:
         if key not in ("name", "goal"):
             unknown(where, key, ("name", "goal"))
-    metric.setdefault("goal", "minimize")
-    choice(lambda: METRICS).check(f"{where}.name", metric.get("name"))
-    choice(lambda: ("minimize", "maximize")).check(f"{where}.goal", metric["goal"])
+    name = metric.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"train_loss|(outer_valid|test)_\S+", name):
+        hint = nearest(str(name), LOSSES).strip() or "Write for example outer_valid_loss."
+        expected = "train_loss, or outer_valid_NAME or test_NAME with a metric of the task"
+        refuse(f"{where}.name", expected, name, hint)
+    if name in LOSSES:
+        metric.setdefault("goal", "minimize")
+    if "goal" in metric:
+        choice(lambda: ("minimize", "maximize")).check(f"{where}.goal", metric["goal"])
     return metric
 
 
@@ -134,14 +148,14 @@ def _is_step(q: Any) -> bool:
 
 
 def check_entrants(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
-    """The entrants of a comparison: dicts with `label`, `optimizer`, settings of their own and, for a rule to
+    """The methods of a comparison: dicts with `label`, `optimizer`, settings of their own and, for a rule to
     be tuned, `sweep`: a setting's name -> the values of its grid.
 
     Raises:
-      UserError: naming the entrant by its position.
+      UserError: naming the method by its position.
     """
     example = "[dict(label='FedAvg', optimizer='fedavg', sweep=dict(local_learning_rate=[1.0, 0.5]))]"
-    return _check_entries(where, value, "entrant", example, check_setting)
+    return _check_entries(where, value, "method", example, check_setting)
 
 
 def check_problems(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
@@ -188,7 +202,7 @@ def _check_entry(
             refuse(where, f"{key} in every {what}", dict(entry), f"Add {key}=...")
     checked: dict[str, Any] = {"label": file_name("FedAvg").check(f"{where}.label", entry["label"])}
     for name, value in entry.items():
-        if name == "sweep" and what == "entrant":
+        if name == "sweep" and what == "method":
             grids = mapping(f"{where}.sweep", value, "dict(local_learning_rate=[1.0, 0.5])")
             checked["sweep"] = {
                 key: _check_values(f"{where}.sweep.{key}", key, {"values": values}, check_setting)["values"]

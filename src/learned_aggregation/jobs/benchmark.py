@@ -3,12 +3,11 @@
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.jobs.contests import GroupRunner, say, write_partition
+from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.report.html import write_report
-from learned_aggregation.report.tables import print_rounds_table
+from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.rounds_file import Record, write_rounds
-from learned_aggregation.runs.run_directory import RunDirectory, unused
-
-SPLITS = ("outer_valid", "test")
+from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
 
 
 def run(config: Config, command: str) -> int:
@@ -18,6 +17,7 @@ def run(config: Config, command: str) -> int:
     loaded = {task: loader.load(config, task) for task in config.tasks}
     path = unused(run_dir(config), explicit=config.run_dir is not None)
     facts = {"run_type": config.run_type, "name": path.name, "command": command}
+    facts |= {"metrics": metric_facts(measured_by(loaded))}
     directory = RunDirectory(path, config_text(config), facts)
     seeds = range(config.seed, config.seed + config.num_runs)
     write_partition(path, loaded[config.tasks[0]])
@@ -25,9 +25,8 @@ def run(config: Config, command: str) -> int:
     for task, data in loaded.items():
         what = f"{config.optimizer} on {task}"
         [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
-        bits = build.traffic(config, data)
-        up, down = round(config.num_grads * bits.up / 8), round(bits.down / 8)
-        records.append(Record(config.optimizer, task, seeds, curves, up, down))
+        traffic = build.traffic(config, data)
+        records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
     write_rounds(path / "rounds.csv", records)
     directory.finish(notes=[build.examples_note(config)])
     print_rounds_table(path)

@@ -1,9 +1,7 @@
 """`run_type = "compare"`."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_aggregation import build
-from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
+from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.meta_testing.comparison import Entry, compare
 from learned_aggregation.meta_testing.points import (
     Point,
@@ -28,13 +26,13 @@ from learned_aggregation.meta_testing.points import (
 from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
-from learned_aggregation.report.tables import print_comparison, print_rounds_table
+from learned_aggregation.report.terminal import print_comparison, print_rounds_table
+from learned_aggregation.runs.csv_file import united, write_csv
 from learned_aggregation.runs.rounds_file import Record, write_rounds
-from learned_aggregation.runs.run_directory import RunDirectory, unused
-from learned_aggregation.types import Theta
+from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
+from learned_aggregation.types import Metric, Theta
 
-YARDSTICK = "fedavg"
-SPLITS = ("outer_valid", "test")
+BASELINE = "fedavg"
 TUNING_SEEDS = 3
 TUNING_OFFSET = 1_000_000
 """Tuning draws its seeds from here on, so that no final run was tuned on."""
@@ -52,8 +50,11 @@ class Tuned(NamedTuple):
     edges: list[str]
 
 
-class Entrant(NamedTuple):
-    """config: of one entrant, its untuned settings filled in. sweep: setting -> values to tune over."""
+class Method(NamedTuple):
+    """One of the config's `entrants`.
+
+    config: its settings, those that are not tuned filled in. sweep: setting -> values to tune over.
+    """
 
     label: str
     config: Config
@@ -62,34 +63,34 @@ class Entrant(NamedTuple):
 
 
 def run(config: Config, command: str) -> int:
-    """Tunes each entrant on outer_valid and runs all with the same seeds; writes table.csv and the report.
+    """Tunes each method on outer_valid and runs all with the same seeds; writes table.csv and the report.
 
     Raises:
-      UserError: no fedavg among the entrants (it sets the targets), a checkpoint that does not fit.
+      UserError: no fedavg among the methods (it sets the targets), a checkpoint that does not fit.
     """
-    entrants = [_entrant(config, dict(given)) for given in config.entrants]
-    if not any(entrant.config.optimizer == YARDSTICK for entrant in entrants):
+    methods = [_method(config, dict(settings)) for settings in config.entrants]
+    if not any(method.config.optimizer == BASELINE for method in methods):
         raise UserError(
-            f"entrants: expected one with optimizer {YARDSTICK!r}, which sets the targets, got "
-            f"{[entrant.label for entrant in entrants]}. Add dict(label='FedAvg', optimizer='fedavg', ...)."
+            f"entrants: expected one with optimizer {BASELINE!r}, which sets the targets, got "
+            f"{[method.label for method in methods]}. Add dict(label='FedAvg', optimizer='fedavg', ...)."
         )
     loader = build.Loader()
-    for task in config.tasks:
-        loader.load(config, task)  # a missing data set is said before anything runs
+    # a missing data set is said before anything runs
+    metrics = measured_by({task: loader.load(config, task) for task in config.tasks})
     path = unused(run_dir(config), explicit=config.run_dir is not None)
     facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    directory = RunDirectory(path, config_text(config), facts)
+    directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
     write_partition(path, loader.load(config, config.tasks[0]))
     records, rows, notes, seen = [], [], [], {}
     for task in config.tasks:
         entries = []
-        for entrant in entrants:
-            entry, record, note = _contest(entrant, loader, task, seen)
-            entries.append((entrant, entry))
+        for method in methods:
+            entry, record, note = _run_method(method, loader, task, metrics[task], seen)
+            entries.append((method, entry))
             records.append(record)
             notes.append(note)
-        yardstick = next(entry for entrant, entry in entries if entrant.config.optimizer == YARDSTICK)
-        rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], yardstick)]
+        baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
+        rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
     write_rounds(path / "rounds.csv", records)
     _write_table(path / "table.csv", rows)
     directory.finish(notes=notes, table_note=_table_note(config))
@@ -99,80 +100,76 @@ def run(config: Config, command: str) -> int:
     return 0
 
 
-def _entrant(config: Config, given: dict[str, Any]) -> Entrant:
-    label, sweep = given.pop("label"), given.pop("sweep", {})
-    own = replace(config, run_type="benchmark", entrants=[], **(card_settings(given) | given))
+def _method(config: Config, settings: dict[str, Any]) -> Method:
+    label, sweep = settings.pop("label"), settings.pop("sweep", {})
+    untuned = replace(config, run_type="benchmark", entrants=[], **(card_settings(settings) | settings))
     first = {name: values[0] for name, values in sweep.items()}
-    return Entrant(label, own, build.learned_theta(own.changed(first)), sweep)
+    return Method(label, untuned, build.learned_theta(untuned.changed(first)), sweep)
 
 
-def _contest(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> tuple[Entry, Record, str]:
-    """Tunes the entrant on one task and runs it with the final seeds."""
-    point, size, edges = _tune(entrant, loader, task, seen)
-    config = entrant.config.changed(point)
+def _run_method(
+    method: Method, loader: build.Loader, task: str, metrics: Sequence[Metric], seen: Seen
+) -> tuple[Entry, Record, str]:
+    """Tunes the method on one task and runs it with the final seeds."""
+    point, size, edges = _tune(method, loader, task, seen)
+    config = method.config.changed(point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
-    runner = GroupRunner(config, loaded, entrant.theta, SPLITS)
-    [curves] = runner.run([{}], seeds, f"{entrant.label} on {task}")
-    up, down = _bytes(config, loaded)
+    runner = GroupRunner(config, loaded, method.theta, SPLITS)
+    [curves] = runner.run([{}], seeds, f"{method.label} on {task}")
+    traffic = build.traffic(config, loaded)
     entry = Entry(
-        entrant.label,
+        method.label,
         point,
         curves.eval_rounds,
-        curves.evaluated["test_loss"],
-        curves.evaluated["test_accuracy"],
-        up,
-        down,
+        {metric.name: curves.evaluated[f"test_{metric.name}"] for metric in metrics},
+        traffic,
+        config.num_grads,
         build.round_sizes(config).examples,
     )
-    note = f"{entrant.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
+    note = f"{method.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
-    return entry, Record(entrant.label, task, seeds, curves, up, down), note
+    return entry, Record(method.label, task, seeds, curves, traffic, config.num_grads), note
 
 
-def _bytes(config: Config, loaded: build.TaskData) -> tuple[int, int]:
-    bits = build.traffic(config, loaded)
-    return round(config.num_grads * bits.up / 8), round(bits.down / 8)
-
-
-def _tune(entrant: Entrant, loader: build.Loader, task: str, seen: Seen) -> Tuned:
+def _tune(method: Method, loader: build.Loader, task: str, seen: Seen) -> Tuned:
     """The point with the lowest outer_valid loss over the tuning seeds: see `tune_by`.
 
     The grid grows beyond the edges that the best point lies on, up to `widen` times.
     """
-    score = {"last": last_values, "mean": mean_values}[entrant.config.tune_by]
-    sweep, grown = entrant.sweep, 0
+    score = {"last": last_values, "mean": mean_values}[method.config.tune_by]
+    sweep, grown = method.sweep, 0
     while len(points := grid(sweep)) > 1:
-        scores = [score(curves).mean() for curves in _tuning_curves(entrant, points, loader, task, seen)]
+        scores = [score(curves).mean() for curves in _tuning_curves(method, points, loader, task, seen)]
         best = points[winner(scores)]
         wider = widened(best, sweep)
-        if grown == entrant.config.widen or wider == sweep:
+        if grown == method.config.widen or wider == sweep:
             return Tuned(best, len(points), on_edge(best, sweep))
         sweep, grown = wider, grown + 1
     return Tuned(points[0], 1, [])
 
 
 def _tuning_curves(
-    entrant: Entrant, points: list[Point], loader: build.Loader, task: str, seen: Seen
+    method: Method, points: list[Point], loader: build.Loader, task: str, seen: Seen
 ) -> list[np.ndarray]:
-    """The outer_valid loss of each point [seeds, E]; entrants that differ in how they tune alone share them."""
-    rule = config_text(replace(entrant.config, tune_by="last", widen=0))
+    """The outer_valid loss of each point [seeds, E]; methods that differ in how they tune alone share them."""
+    rule = config_text(replace(method.config, tune_by="last", widen=0))
     keys = [json.dumps([rule, point, task], default=str) for point in points]
     missing = [point for key, point in zip(keys, points, strict=True) if key not in seen]
     if missing:
-        curves = _run_tuning(entrant, missing, loader, task)
+        curves = _run_tuning(method, missing, loader, task)
         seen |= dict(zip((key for key in keys if key not in seen), curves, strict=True))
     return [seen[key] for key in keys]
 
 
-def _run_tuning(entrant: Entrant, points: list[Point], loader: build.Loader, task: str) -> list[np.ndarray]:
-    seeds = range(entrant.config.seed + TUNING_OFFSET, entrant.config.seed + TUNING_OFFSET + TUNING_SEEDS)
+def _run_tuning(method: Method, points: list[Point], loader: build.Loader, task: str) -> list[np.ndarray]:
+    seeds = range(method.config.seed + TUNING_OFFSET, method.config.seed + TUNING_OFFSET + TUNING_SEEDS)
     found: dict[int, Curves] = {}
-    for group in group_points(entrant.config, points):
+    for group in group_points(method.config, points):
         chosen = [points[index] for index in group.points]
-        what = f"tuning {entrant.label} on {task}, {len(chosen)} points"
-        runner = GroupRunner(group.config, loader.load(group.config, task), entrant.theta, SPLITS[:1])
+        what = f"tuning {method.label} on {task}, {len(chosen)} points"
+        runner = GroupRunner(group.config, loader.load(group.config, task), method.theta, SPLITS[:1])
         curves = runner.run(chosen, seeds, what)
         found |= dict(zip(group.points, curves, strict=True))
     return [found[i].evaluated["outer_valid_loss"] for i in range(len(points))]
@@ -185,9 +182,6 @@ def _table_note(config: Config) -> str:
     )
 
 
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([row | {"tuned": json.dumps(row["tuned"])} for row in rows])
-    write_atomic(path, text.getvalue())
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Methods of a task that measures other things have empty cells."""
+    write_csv(path, united(rows), [{**row, "tuned": json.dumps(row["tuned"])} for row in rows])

@@ -1,9 +1,8 @@
 """`run_type = "sweep"`."""
 
 import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,22 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
-from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.jobs.contests import Group, GroupRunner, group_points, say
+from learned_aggregation.jobs.measures import (
+    SPLITS,
+    measured_by,
+    metric_columns,
+    sweep_metric,
+    task_configs,
+)
 from learned_aggregation.meta_testing.points import Point, last_values, listed, on_edge, sweep_points, winner
 from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.report.html import write_report
-from learned_aggregation.runs.run_directory import RunDirectory, same_run
+from learned_aggregation.runs.csv_file import united, write_csv
+from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, same_run
 
-SPLITS = ("outer_valid", "test")
+LOSSES = ("train_loss", "outer_valid_loss", "test_loss")
 POINTS_AT_ONCE = 32
 """Points between two writes of sweep.csv: what a kill can lose."""
 
@@ -32,24 +38,25 @@ def run(config: Config, command: str) -> int:
     A sweep of the same config in the same directory goes on where it was.
 
     Raises:
-      UserError: several tasks without sweeping over `task`, or a directory with another run in it.
+      UserError: a point with several tasks, a metric that a task does not have, a directory with another run in it.
     """
     sweep = config.sweep_config or {}
-    if len(config.tasks) > 1 and "task" not in sweep["parameters"]:
-        raise UserError(
-            f"task: expected one task in a sweep, got {list(config.tasks)}. Sweep over task, or name one."
-        )
     if config.sweep_engine == "wandb":
         return sweep_wandb.run(config)
     points = sweep_points(sweep, config.seed)
+    groups = group_points(replace(config, **_not_a_sweep()), points)
+    configs, loader = task_configs(group.config for group in groups), build.Loader()
     theta = build.learned_theta(replace(config, **_not_a_sweep()).changed(points[0]))
+    measured = measured_by({task: loader.load(first, task) for task, first in configs.items()})
+    sweep = {**sweep, "metric": sweep_metric(sweep["metric"], measured)}
     text = config_text(config)
     path = same_run(run_dir(config), text, explicit=config.run_dir is not None)
-    directory = RunDirectory(path, text, {"run_type": config.run_type, "name": path.name, "command": command})
-    results = Results(path / "sweep.csv", list(sweep["parameters"]))
-    loader = build.Loader()
+    facts = {"run_type": config.run_type, "name": path.name, "command": command}
+    directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
+    columns = united(metric_columns(metrics) for metrics in measured.values())
+    results = Results(path / "sweep.csv", sweep["parameters"], columns)
     seeds = range(config.seed, config.seed + config.num_runs)
-    for group in group_points(replace(config, **_not_a_sweep()), points):
+    for group in groups:
         _run_group(group, points, seeds, theta, loader, results)
     summary = _summary(sweep, points, results)
     write_atomic(path / "sweep.json", json.dumps(summary, indent=2) + "\n")
@@ -66,18 +73,19 @@ def _not_a_sweep() -> dict[str, Any]:
 
 
 class Results:
-    """sweep.csv: one row a point and seed, rewritten atomically whenever points are added.
+    """sweep.csv: one row for each point and seed, rewritten atomically whenever points are added.
+
+    A run has diverged where a loss is not finite.
 
     Args:
       path: of the file; rows of an earlier, interrupted run of the same sweep are kept.
       parameters: the swept settings.
+      metrics: the columns of results; what a point's task does not measure is empty in its rows.
     """
 
-    METRICS = ("train_loss", "outer_valid_loss", "outer_valid_accuracy", "test_loss", "test_accuracy")
-
-    def __init__(self, path: Path, parameters: Sequence[str]):
-        self._path, self._parameters = path, parameters
-        self._columns = ["point", *parameters, "seed", *self.METRICS, "diverged"]
+    def __init__(self, path: Path, parameters: Iterable[str], metrics: Iterable[str]):
+        self._path = path
+        self._columns = ["point", *parameters, "seed", *metrics, "diverged"]
         self._rows: list[dict[str, Any]] = []
         if path.exists():
             with path.open(newline="") as file:
@@ -92,23 +100,21 @@ class Results:
         last = {"train_loss": curves.train_loss[:, -1]}
         last |= {name: values[:, -1] for name, values in curves.evaluated.items()}
         for job, seed in enumerate(seeds):
-            found = {name: str(np.float32(last[name][job])) for name in self.METRICS}
-            diverged = not all(np.isfinite(last[name][job]) for name in self.METRICS)
+            found = {name: str(np.float32(values[job])) for name, values in last.items()}
+            diverged = not all(np.isfinite(last[name][job]) for name in LOSSES)
             self._rows.append({"point": index, **point, "seed": seed, **found, "diverged": diverged})
 
     def write(self) -> None:
         self._rows.sort(key=lambda row: (int(row["point"]), int(row["seed"])))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_atomic(self._path, text.getvalue(), then="run the same command again: finished points are kept")
+        remedy = "run the same command again: finished points are kept"
+        write_csv(self._path, self._columns, self._rows, then=remedy)
 
     def mean(self, metric: str, num_points: int) -> list[float]:
         """Each point's mean of a metric over its seeds; inf for a point with a diverged run."""
         scores: list[list[float]] = [[] for _ in range(num_points)]
         for row in self._rows:
-            scores[int(row["point"])].append(float(row[metric]))
+            diverged = str(row["diverged"]) == "True"  # a row that was read back is text
+            scores[int(row["point"])].append(np.nan if diverged else float(row[metric]))
         return [float(np.mean(last_values(np.array(values)[:, None]))) for values in scores]
 
 
@@ -162,6 +168,8 @@ def _note(config: Config, points: Sequence[Point], summary: Mapping[str, Any]) -
         f"{config.optimizer} on {', '.join(config.tasks)}: {len(points)} points x {config.num_runs} seeds, best "
         f"{summary['winner']} with mean {summary['metric']['name']} {summary['winner_score']:.4f}"
     )
+    if summary["metric"]["name"].startswith("test_"):
+        text += "; chosen on test: the winner's test metrics are not of held-out data"
     if summary["on_edge"]:
         text += f"; {', '.join(summary['on_edge'])} at the edge of its grid: widen it"
     return text

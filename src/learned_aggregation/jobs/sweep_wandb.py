@@ -7,8 +7,8 @@ from learned_aggregation import build
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.contests import GroupRunner, say
-
-SPLITS = ("outer_valid", "test")
+from learned_aggregation.jobs.measures import SPLITS, measured_by, sweep_metric, task_configs
+from learned_aggregation.meta_testing.points import listed
 
 
 def run(config: Config) -> int:
@@ -18,16 +18,24 @@ def run(config: Config) -> int:
     has the seeds' mean of every metric.
 
     Raises:
-      UserError: no server is configured.
+      UserError: no server is configured, several tasks in a point, a metric that a task does not have.
     """
-    wandb = _connected_wandb()
+    wandb, loader = _connected_wandb(), build.Loader()
     sweep_id = config.sweep_id
     if sweep_id is None:
-        sweep_id = wandb.sweep(config.sweep_config, project=config.test_project)
+        sweep_id = wandb.sweep(_with_goal(config, loader), project=config.test_project)
         say(f"sweep {sweep_id}: add agents on other machines with the same command and --sweep_id {sweep_id}")
-    loader = build.Loader()
     wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader), project=config.test_project)
     return 0
+
+
+def _with_goal(config: Config, loader: build.Loader) -> dict[str, Any]:
+    """The sweep as wandb takes it: without a goal it would minimize."""
+    sweep = dict(config.sweep_config or {})
+    tasks = listed(sweep).get("task", [config.task])
+    configs = task_configs(replace(config, task=task) for task in tasks)
+    measured = measured_by({task: loader.load(first, task) for task, first in configs.items()})
+    return sweep | {"metric": sweep_metric(sweep["metric"], measured)}
 
 
 def _connected_wandb() -> Any:
@@ -56,4 +64,7 @@ def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
         runner = GroupRunner(chosen, loader.load(chosen, task), theta, SPLITS)
         [curves] = runner.run([{}], seeds, f"point {dict(run.config)}")
         for e, r in enumerate(curves.eval_rounds):
-            run.log({"round": int(r)} | {n: float(v[:, e].mean()) for n, v in curves.evaluated.items()})
+            row = {"round": int(r)} | {n: float(v[:, e].mean()) for n, v in curves.evaluated.items()}
+            if r:
+                row["train_loss"] = float(curves.train_loss[:, r - 1].mean())
+            run.log(row)

@@ -1,10 +1,13 @@
-"""Who reaches FedAvg's losses sooner: the table of a comparison, from curves. No JAX here."""
+"""Which method reaches FedAvg's losses sooner: the table of a comparison, from curves. NumPy only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from learned_aggregation.meta_testing.traffic import cohort_bytes, whole
+from learned_aggregation.types import Traffic
 
 FRACTIONS = (25, 50, 100)
 """Targets: the test loss of tuned FedAvg after these percentages of the budget."""
@@ -13,20 +16,27 @@ RESAMPLES = 1000
 
 
 class Entry(NamedTuple):
-    """One entrant on one task.
+    """One method on one task.
 
-    test_loss, test_accuracy: [seeds, E], seeds in the same order for all entrants; rounds: [E].
-    bytes_up, bytes_down: a round's traffic; gradients: examples whose gradient a round computes.
+    tuned: the settings that tuning chose.
+    rounds: [E], those at which it was evaluated.
+    test: metric -> its values on the test split [S, E], "loss" among them; all methods have their seeds in the same
+      order.
+    traffic: bits per client per round. num_clients: K. gradients: examples whose gradient a round computes.
     """
 
     label: str
     tuned: Mapping[str, Any]
     rounds: np.ndarray
-    test_loss: Float[np.ndarray, "S E"]
-    test_accuracy: Float[np.ndarray, "S E"]
-    bytes_up: int
-    bytes_down: int
+    test: Mapping[str, Float[np.ndarray, "S E"]]
+    traffic: Traffic
+    num_clients: int
     gradients: int
+
+    @property
+    def loss(self) -> Float[np.ndarray, "S E"]:
+        """The test loss, which the targets are set on."""
+        return self.test["loss"]
 
 
 def rounds_to(target: float, rounds: np.ndarray, loss: Float[np.ndarray, "E"]) -> float:
@@ -35,11 +45,11 @@ def rounds_to(target: float, rounds: np.ndarray, loss: Float[np.ndarray, "E"]) -
     return float(rounds[reached[0]]) if len(reached) else float("inf")
 
 
-def targets(yardstick: Entry, seeds: np.ndarray) -> dict[int, float]:
-    """The mean test loss of the yardstick over `seeds` at each of FRACTIONS of its rounds."""
-    mean = yardstick.test_loss[seeds].mean(axis=0)
-    budget = yardstick.rounds[-1]
-    at = {percent: np.searchsorted(yardstick.rounds, budget * percent / 100) for percent in FRACTIONS}
+def targets(baseline: Entry, seeds: np.ndarray) -> dict[int, float]:
+    """The mean test loss of the baseline over `seeds` at each of FRACTIONS of its rounds."""
+    mean = baseline.loss[seeds].mean(axis=0)
+    budget = baseline.rounds[-1]
+    at = {percent: np.searchsorted(baseline.rounds, budget * percent / 100) for percent in FRACTIONS}
     return {percent: float(mean[index]) for percent, index in at.items()}
 
 
@@ -52,53 +62,72 @@ def interval(values: Float[np.ndarray, "S"]) -> float:
     return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def compare(entries: Sequence[Entry], yardstick: Entry) -> list[dict[str, Any]]:
-    """One row an entrant: rounds to the targets, speed-up, final test loss and accuracy, traffic.
+def compare(entries: Sequence[Entry], baseline: Entry) -> list[dict[str, Any]]:
+    """One row for each method: rounds to the targets, speed-up, the task's final test metrics, traffic.
 
     Rounds to a target are read off the mean curve over seeds. The 95 % intervals of the rounds and of the
-    speed-up come from resampling the seeds, the same ones for the entrant and for the yardstick (a paired
+    speed-up come from resampling the seeds, the same ones for the method and for the baseline (a paired
     bootstrap), with the targets recomputed each time.
+
+    Returns:
+      Rows by column of table.csv: test_NAME and test_NAME_ci95 for every metric of the task, and for the loss its
+      mean over the run; bytes of a round of the whole cohort, bits of one client.
     """
-    everyone = np.arange(len(yardstick.test_loss))
+    everyone = np.arange(len(baseline.loss))
     resamples = np.random.default_rng(0).integers(len(everyone), size=(RESAMPLES, len(everyone)))
-    goals = targets(yardstick, everyone)
-    resampled_goals = [targets(yardstick, seeds) for seeds in resamples]
+    goals = targets(baseline, everyone)
+    resampled_goals = [targets(baseline, seeds) for seeds in resamples]
     rows = []
     for entry in entries:
         row: dict[str, Any] = {"entrant": entry.label, "seeds": len(everyone)}
         for percent in FRACTIONS:
             boot = [
-                (_reach(yardstick, seeds, goal[percent]), _reach(entry, seeds, goal[percent]))
+                (_reach(baseline, seeds, goal[percent]), _reach(entry, seeds, goal[percent]))
                 for seeds, goal in zip(resamples, resampled_goals, strict=True)
             ]
-            base, own = _reach(yardstick, everyone, goals[percent]), _reach(entry, everyone, goals[percent])
-            row |= _spread(f"rounds_to_{percent}", own, [b for _, b in boot])
-            row |= _spread(f"speedup_{percent}", _ratio(base, own), [_ratio(a, b) for a, b in boot])
-        traffic = entry.bytes_up + entry.bytes_down
-        rows.append(
-            row
-            | _final("test_loss", entry.test_loss)
-            | _mean("test_loss_mean", entry.test_loss)
-            | _final("test_accuracy", entry.test_accuracy)
-            | {
-                "bytes_up_per_round": entry.bytes_up,
-                "bytes_down_per_round": entry.bytes_down,
-                "bytes_to_target": row["rounds_to_100"] * traffic,
-                "client_gradients_per_round": entry.gradients,
-                "client_gradients_to_target": row["rounds_to_100"] * entry.gradients,
-                "tuned": dict(entry.tuned),
-            }
-        )
+            base, reached = (_reach(one, everyone, goals[percent]) for one in (baseline, entry))
+            row |= _spread(f"rounds_to_{percent}", reached, [b for _, b in boot])
+            row |= _spread(f"speedup_{percent}", _ratio(base, reached), [_ratio(a, b) for a, b in boot])
+        row |= _test_columns(entry.test) | _traffic_columns(entry, row["rounds_to_100"])
+        rows.append(row | {"tuned": dict(entry.tuned)})
     return rows
 
 
+def _test_columns(test: Mapping[str, Float[np.ndarray, "S E"]]) -> dict[str, float]:
+    row = {}
+    for name, curve in test.items():
+        row |= _final(f"test_{name}", curve)
+        if name == "loss":
+            row |= _mean("test_loss_mean", curve)
+    return row
+
+
+def _traffic_columns(entry: Entry, rounds: float) -> dict[str, float]:
+    up, down = cohort_bytes(entry.traffic, entry.num_clients)
+    return {
+        "bytes_up_per_round": whole(up),
+        "bytes_down_per_round": whole(down),
+        "bytes_to_target": _until(rounds, up + down),
+        "bits_up_per_client": whole(entry.traffic.up),
+        "bits_down_per_client": whole(entry.traffic.down),
+        "bits_to_target": _until(rounds, entry.traffic.up + entry.traffic.down),
+        "client_gradients_per_round": entry.gradients,
+        "client_gradients_to_target": _until(rounds, entry.gradients),
+    }
+
+
+def _until(rounds: float, per_round: float) -> float:
+    """What the rounds to a target take in all; inf where it was never reached, also of nothing."""
+    return rounds * per_round if np.isfinite(rounds) else float("inf")
+
+
 def _reach(entry: Entry, seeds: np.ndarray, target: float) -> float:
-    return rounds_to(target, entry.rounds, entry.test_loss[seeds].mean(axis=0))
+    return rounds_to(target, entry.rounds, entry.loss[seeds].mean(axis=0))
 
 
-def _ratio(base: float, own: float) -> float:
-    """base / own; 0 where the target was never reached."""
-    return 0.0 if np.isinf(own) else base / max(own, 1.0)
+def _ratio(base: float, reached: float) -> float:
+    """base / reached; 0 where the target was never reached."""
+    return 0.0 if np.isinf(reached) else base / max(reached, 1.0)
 
 
 def _spread(name: str, value: float, resampled: Sequence[float]) -> dict[str, float]:

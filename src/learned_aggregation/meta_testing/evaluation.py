@@ -1,10 +1,28 @@
 """A model's metrics on a whole split, on the device, in chunks of bounded memory."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from learned_aggregation.types import Batch, Metrics, ModelState, Params, Task
+from learned_aggregation.types import Batch, Metric, Metrics, ModelState, Params, Task
+
+
+def measured(task: Task, examples: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """What `task.evaluate` returns: the metrics that the task lists, in its order, then any others.
+
+    Args:
+      examples: of a split, leaves [N, ...]; only their shapes and dtypes are read.
+    """
+    batch = {n: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for n, leaf in examples.items()}
+    key = jax.random.key(0)
+    params, model_state = jax.eval_shape(task.init, key)
+    found = jax.eval_shape(task.evaluate, params, model_state, key, batch)
+    listed = [metric for metric in task.metrics if metric.name in found]
+    others = sorted(set(found) - {metric.name for metric in listed})
+    return (*listed, *map(Metric, others))
 
 
 def chunked(examples: Batch, chunk: int) -> tuple[Batch, Float[Array, "n chunk"]]:

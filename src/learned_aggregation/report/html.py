@@ -11,6 +11,8 @@ import numpy as np
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
 from learned_aggregation.report.files import Csv, numbers, read_csv, read_json, read_text
+from learned_aggregation.report.formats import format_estimate, format_number, heading, metric_heading
+from learned_aggregation.report.measures import read_measures
 from learned_aggregation.report.plots import (
     Plot,
     curve_plots,
@@ -18,26 +20,14 @@ from learned_aggregation.report.plots import (
     partition_plots,
     style_of,
     sweep_plots,
-    tick_name,
     to_png,
     to_svg,
 )
-from learned_aggregation.report.statistics import Curve, curves, smooth
+from learned_aggregation.report.plots.axes import tick_name
+from learned_aggregation.report.statistics import Curve, by_task, curves, smooth, unique
 from learned_aggregation.report.style import style_sheet
 from learned_aggregation.report.sweeps import Sweep, read_sweep
-from learned_aggregation.report.tables import (
-    Cell,
-    Table,
-    by_task,
-    column_heading,
-    comparison_table,
-    final_table,
-    format_estimate,
-    format_number,
-    heading,
-    rounds_table,
-    unique,
-)
+from learned_aggregation.report.tables import Cell, Table, comparison_table, final_table, rounds_table
 
 SHOWN_POINTS = 12
 RETRY = "write the report again"
@@ -99,7 +89,7 @@ def read_run(path: Path) -> Run:
 
 def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
     """The sections of the page in order, empty ones left out, and every plot in them."""
-    items = curves(run.rounds) if run.rounds else []
+    items = curves(run.rounds, read_measures(run.about)) if run.rounds else []
     tasks = {task: curve_plots(items, task) for task in by_task(items)}
     sweep = sweep_plots(run.sweep) if run.sweep else []
     partition = partition_plots(run.partition) if run.partition else []
@@ -121,7 +111,8 @@ def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
 def summary_section(run: Run, items: list[Curve]) -> str:
     """table.csv where there is one, else the last values of rounds.csv."""
     if run.comparison and len(run.comparison):
-        table = comparison_table(run.comparison, str(run.about.get("table_note", "")))
+        note = str(run.about.get("table_note", ""))
+        table = comparison_table(run.comparison, note, read_measures(run.about))
     elif items:
         table = final_table(items)
         table = table._replace(
@@ -143,7 +134,7 @@ def curves_section(items: list[Curve], tasks: dict[str, list[Plot]]) -> str:
         table = rounds_table(items, task, metrics)._replace(title="")
         parts += [f"<h3>{escape(task)}</h3>" * bool(task), legend(plots[0].legend), figures(plots)]
         parts += ["<details><summary>In numbers, by round</summary>", table_html(table), "</details>"]
-    return section("Loss and accuracy by round", "".join(parts))
+    return section("Metrics by round", "".join(parts))
 
 
 def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
@@ -153,9 +144,8 @@ def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
     winner = next((point for point in sweep.points if point.winner), None)
     if winner:
         chosen = ", ".join(f"{k} = {v}" for k, v in zip(sweep.parameters, winner.values, strict=True))
-        text = (
-            f"{chosen}: {column_heading(sweep.metric).lower()} {format_estimate(sweep.metric, winner.result)}"
-        )
+        reached = format_estimate(winner.result, sweep.measure, with_unit=True)
+        text = f"{chosen}: {heading(sweep.metric).lower()} {reached}"
         words = f"<p><b>Winner:</b> {escape(text)} ({plural(winner.result.count, 'seed')}).</p>"
     else:
         words = "<p>No winner is recorded: the sweep has not finished, or every point diverged.</p>"
@@ -166,7 +156,7 @@ def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
     rows = [
         [
             *(Cell(tick_name(value)) for value in point.values),
-            Cell(format_estimate(sweep.metric, point.result), point.winner),
+            Cell(format_estimate(point.result, sweep.measure), point.winner),
             Cell(str(point.result.count)),
         ]
         for point in shown
@@ -177,7 +167,9 @@ def sweep_section(sweep: Sweep | None, plots: list[Plot]) -> str:
         f"The {len(shown)} points with the {goal} {heading(sweep.metric).lower()} of {len(sweep.points)}, "
         f"mean ± 95 % interval over seeds; {diverged} diverged."
     )
-    table = Table("", [*sweep.parameters, column_heading(sweep.metric), "Seeds"], rows, note=note)
+    table = Table(
+        "", [*sweep.parameters, metric_heading(sweep.metric, sweep.measure), "Seeds"], rows, note=note
+    )
     return section("Sweep", words + figures(plots) + table_html(table))
 
 

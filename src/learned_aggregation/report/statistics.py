@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from learned_aggregation.report.files import Csv, numbers
+from learned_aggregation.report.measures import Measure, Measures, metric_columns
 
 
 class Estimate(NamedTuple):
@@ -24,8 +25,9 @@ class Curve(NamedTuple):
     """One metric of one optimizer on one task, at the R rounds that all S seeds have reached.
 
     rounds: [R].
-    bytes: cumulative total up and down [R], None where not recorded.
+    bytes: what the whole cohort has sent by then, up and down [R]; None where not recorded.
     values: [S, R].
+    bits: what one client has exchanged by then, up and down [R]; None where not recorded.
     """
 
     task: str
@@ -34,6 +36,8 @@ class Curve(NamedTuple):
     rounds: np.ndarray
     bytes: np.ndarray | None
     values: np.ndarray
+    bits: np.ndarray | None = None
+    measure: Measure = Measure()
 
 
 def interval95(values: np.ndarray) -> np.ndarray:
@@ -62,25 +66,23 @@ def estimate(values: np.ndarray, spread=interval95) -> Estimate:
     return Estimate(float(values.mean()), float(spread(values)), len(values))
 
 
-def metric_columns(names) -> list[str]:
-    """The loss and accuracy columns, test first, then the other splits, the training loss last."""
-    found = [name for name in names if name.endswith(("_loss", "_accuracy"))]
-    return sorted(found, key=lambda name: (name.startswith("train_"), not name.startswith("test_")))
-
-
-def curves(table: Csv) -> list[Curve]:
+def curves(table: Csv, measures: Measures | None = None) -> list[Curve]:
     """All curves of rounds.csv in its order; of a row written twice the last counts.
 
     A metric without a value in any row gives no curve, nor does one whose seeds share no round.
+
+    Args:
+      measures: of the run's tasks; None is those of older run directories.
     """
+    measures = measures or Measures()
     tasks, optimizers = table.column("task"), table.column("optimizer", "run")
     seeds, (rounds, has_round) = np.array(table.column("seed", "0")), numbers(table.column("round"))
-    total, has_bytes = total_bytes(table)
+    bytes_, bits = up_and_down(table, "bytes"), up_and_down(table, "bits")
     groups: dict[tuple[str, str], list[int]] = {}
     for row, group in enumerate(zip(tasks, optimizers, strict=True)):
         groups.setdefault(group, []).append(row)
     found = []
-    for metric in metric_columns(table.columns):
+    for metric in metric_columns(table.columns, measures):
         values, present = numbers(table.column(metric))
         usable = present & has_round & np.isfinite(rounds)
         for (task, optimizer), rows in groups.items():
@@ -94,8 +96,11 @@ def curves(table: Csv) -> list[Curve]:
             if not shared:
                 continue
             index = np.array([[rows_of[r] for r in shared] for rows_of in by_seed])
-            cost = total[index].mean(axis=0) if has_bytes[index].all() else None
-            found.append(Curve(task, optimizer, metric, np.array(shared), cost, values[index]))
+            sent, exchanged = (
+                total[index].mean(axis=0) if known[index].all() else None for total, known in (bytes_, bits)
+            )
+            at, measure = np.array(shared), measures.of(metric, task)
+            found.append(Curve(task, optimizer, metric, at, sent, values[index], exchanged, measure))
     return sorted(found, key=lambda curve: list(groups).index((curve.task, curve.optimizer)))
 
 
@@ -104,11 +109,20 @@ def last_rows(rows: np.ndarray, rounds: np.ndarray) -> dict[float, int]:
     return dict(zip(rounds[rows].tolist(), rows.tolist(), strict=True))
 
 
-def total_bytes(table: Csv) -> tuple[np.ndarray, np.ndarray]:
-    """Cumulative bytes up plus down [N], and where both are known [N]."""
-    up, has_up = numbers(table.column("bytes_up"))
-    down, has_down = numbers(table.column("bytes_down"))
+def up_and_down(table: Csv, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Cumulative "bytes" or "bits" up plus down [N], and where both are known [N]."""
+    up, has_up = numbers(table.column(f"{unit}_up"))
+    down, has_down = numbers(table.column(f"{unit}_down"))
     return up + down, has_up & has_down
+
+
+def per_round(items: list[Curve], unit: str) -> float | None:
+    """ "bytes" or "bits" up and down of one round, on average over the curves' rounds; None where not recorded."""
+    for item in items:
+        sent = getattr(item, unit)
+        if sent is not None and item.rounds[-1] > 0:
+            return float(sent[-1] / item.rounds[-1])
+    return None
 
 
 def thin(values: np.ndarray, limit: int = 200) -> np.ndarray:
@@ -126,3 +140,16 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     weight = np.convolve(finite, kernel, "same")
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.convolve(np.where(finite, values, 0.0), kernel, "same") / weight
+
+
+def by_task(items: list[Curve]) -> dict[str, list[Curve]]:
+    """task -> its curves, in order."""
+    groups: dict[str, list[Curve]] = {}
+    for item in items:
+        groups.setdefault(item.task, []).append(item)
+    return groups
+
+
+def unique(names) -> list[str]:
+    """The distinct names in order of first appearance."""
+    return list(dict.fromkeys(names))

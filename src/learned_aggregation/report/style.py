@@ -1,6 +1,6 @@
 """The style sheet of a report: light and dark, wide and narrow, no network."""
 
-from learned_aggregation.report.plots import DARK_PALETTE, PALETTE
+from learned_aggregation.report.plots.plot import DARK_PALETTE, PALETTE
 
 
 def style_sheet() -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_aggregation.report.files import Csv, numbers, read_csv, read_json
+from learned_aggregation.report.measures import Measure, is_metric, read_measures
 from learned_aggregation.report.statistics import Estimate, estimate
 
 
@@ -21,7 +22,7 @@ class Sweep(NamedTuple):
     """A sweep read from sweep.csv and sweep.json.
 
     parameters: names of the swept parameters, in the order of each point's values.
-    metric: what the winner is chosen on; `sign` is 1 where it is minimised, -1 where maximised.
+    metric: the column that the winner is chosen on; `sign` is 1 where it is minimised, -1 where maximised.
     on_edge: parameters whose winning value is the first or last of its grid.
     """
 
@@ -30,37 +31,33 @@ class Sweep(NamedTuple):
     sign: int
     points: list[Point]
     on_edge: list[str]
+    measure: Measure = Measure()
 
 
 def read_sweep(run_dir: Path) -> Sweep | None:
     """The sweep of a run directory; None where there is no sweep.csv with a row in it.
 
-    Without sweep.json (the sweep was stopped) the parameters are the columns before `seed`; no point has won.
+    Without sweep.json (the sweep was stopped) the parameters are the columns before `seed`; no point has won. The
+    metric's goal is then its direction, as run.json has it.
     """
     table, about = read_csv(run_dir / "sweep.csv"), read_json(run_dir / "sweep.json")
     if table is None or not len(table):
         return None
     names = list(table.columns)
-    before_seed = names[: names.index("seed")] if "seed" in names else names
-    swept = about.get("parameters") or [n for n in before_seed if n != "point" and not is_result(n)]
+    results = names[names.index("seed") :] if "seed" in names else list(filter(is_metric, names))
+    swept = about.get("parameters") or [n for n in names if n not in ("point", "diverged", *results)]
     parameters = [name for name in swept if name in table.columns]
     chosen = about.get("metric") or {}
     metric = chosen.get("name", "outer_valid_loss")
     if metric not in table.columns:
-        metric = next((name for name in names if is_result(name)), "")
-    sign = (
-        -1
-        if chosen.get("goal", "maximize" if metric.endswith("_accuracy") else "minimize") == "maximize"
-        else 1
-    )
+        metric = next(filter(is_metric, results), "")
+    measures = read_measures(read_json(run_dir / "run.json"))
+    measure = measures.shared(metric, set(table.columns.get("task", ()))) or Measure()
+    goal = chosen.get("goal", "maximize" if measure.higher_is_better else "minimize")
+    sign = -1 if goal == "maximize" else 1
     points = read_points(table, parameters, metric, about.get("winner") or {})
     points.sort(key=lambda p: (not np.isfinite(p.result.mean), sign * p.result.mean if p.result.count else 0))
-    return Sweep(parameters, metric, sign, points, list(about.get("on_edge") or []))
-
-
-def is_result(name: str) -> bool:
-    """Whether a column of sweep.csv is a result rather than a parameter."""
-    return name.endswith(("_loss", "_accuracy")) or name == "diverged"
+    return Sweep(parameters, metric, sign, points, list(about.get("on_edge") or []), measure)
 
 
 def read_points(table: Csv, parameters: list[str], metric: str, winner: dict[str, Any]) -> list[Point]:
@@ -107,9 +104,9 @@ def varying(sweep: Sweep) -> list[int]:
 def is_grid(sweep: Sweep) -> bool:
     """Whether the points fill the two longest axes well enough to be drawn as a heat map."""
     y, x = varying(sweep)[:2]
-    cells = {(point.values[y], point.values[x]) for point in sweep.points}
+    filled = {(point.values[y], point.values[x]) for point in sweep.points}
     size = len(axis_values(sweep.points, y)) * len(axis_values(sweep.points, x))
-    return 2 * len(cells) >= size
+    return 2 * len(filled) >= size
 
 
 def best_points(points: list[Point], sign: int, y: int, x: int) -> dict[tuple[str, str], Point]:

@@ -1,25 +1,48 @@
-"""The tables of a report as plain data, and the one that a run prints in the terminal when it ends."""
+"""The tables of a report as plain data."""
 
 import itertools
-import json
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from learned_aggregation.report.files import Csv, numbers, read_csv, read_json
+from learned_aggregation.report.files import Csv, numbers
+from learned_aggregation.report.formats import (
+    format_bits,
+    format_bytes,
+    format_estimate,
+    format_number,
+    format_settings,
+    goal,
+    metric_heading,
+)
+from learned_aggregation.report.measures import Measure, Measures, is_metric
 from learned_aggregation.report.statistics import (
     Curve,
     Estimate,
-    curves,
+    by_task,
     estimate,
     interval95,
-    standard_error,
+    per_round,
+    unique,
 )
 
+HEADINGS = {"entrant": "method"}
+"""Columns of table.csv that are named as the config's keys are, in the words of a report."""
+
+
+class Sent(NamedTuple):
+    """How what was sent is shown: the heading of a table's column, and an amount as text."""
+
+    heading: str
+    shown: Callable[[float], str]
+
+
+SENT = {
+    "bytes": Sent("Bytes per round", format_bytes),
+    "bits": Sent("Bits per client per round", format_bits),
+}
 SHOWN_ROUNDS = (0, 1, 5, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 
@@ -41,72 +64,6 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def heading(name: str) -> str:
-    """A column name in words: rounds_to_25 -> "Rounds to 25 %"."""
-    target = re.fullmatch(r"(rounds_to|speedup)_(\d+)", name)
-    if target:
-        return f"{'Rounds to' if target[1] == 'rounds_to' else 'Speed-up at'} {target[2]} %"
-    words = name.replace("_per_", " a ").replace("_", " ")
-    words = words.replace("speedup", "speed-up")
-    return words[:1].upper() + words[1:]
-
-
-def column_heading(name: str) -> str:
-    """A heading with its unit."""
-    return heading(name) + (" (%)" if name.endswith("_accuracy") else "")
-
-
-def goal(name: str) -> int:
-    """-1 where lower is better (losses, rounds, bytes, gradients), 1 where higher is, 0 where neither."""
-    if name.endswith("_accuracy") or name.startswith("speedup"):
-        return 1
-    return -1 if name.endswith("_loss") or re.match(r"(rounds_to|bytes|client_gradient)", name) else 0
-
-
-def format_number(value: float, digits: int = 4) -> str:
-    """A number to `digits` significant digits, whole numbers in full with thin groups of three."""
-    if not np.isfinite(value):
-        return "diverged" if np.isnan(value) else "∞" if value > 0 else "-∞"
-    if value == round(value) and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\u2009")
-    if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:.{decimals(value, digits)}f}"
-
-
-def format_bytes(value: float) -> str:
-    """A count of bytes in decimal units: 1.25 MB."""
-    if not np.isfinite(value):
-        return format_number(value)
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"
-
-
-def format_estimate(metric: str, value: Estimate) -> str:
-    """`mean ± spread`, an accuracy in per cent (its heading says so); or how many seeds diverged."""
-    if value.diverged:
-        return f"diverged ({value.diverged} of {value.count})"
-    if not value.count:
-        return "–"
-    percent = metric.endswith("_accuracy")
-    mean, error = (100 * value.mean, 100 * value.error) if percent else (value.mean, value.error)
-    places = 2 if percent else decimals(mean, 4)
-    tiny = not percent and mean != 0 and not 1e-4 <= abs(mean) < 1e6
-    text = [
-        f"{number:.3e}" if tiny else f"{number:.{places}f}" for number in (mean, error) if np.isfinite(number)
-    ]
-    return " ± ".join(text)
-
-
-def decimals(value: float, digits: int) -> int:
-    """Decimal places for `digits` significant digits of `value`, at most 4 from 0.01 on, else 6."""
-    if not value:
-        return digits - 1
-    return int(np.clip(digits - 1 - np.floor(np.log10(abs(value))), 0, 4 if abs(value) >= 0.01 else 6))
-
-
 def mark_best(cells: list[Cell], values: list[float], direction: int) -> list[Cell]:
     """Marks the best finite values of a column; none where all are equal or there is no direction."""
     scores = [direction * value for value in values if np.isfinite(value)]
@@ -120,41 +77,40 @@ def mark_best(cells: list[Cell], values: list[float], direction: int) -> list[Ce
     return [c._replace(best=bool(direction * v == max(scores))) for c, v in zip(cells, values, strict=True)]
 
 
-def by_task(items: list[Curve], keep: Callable[[Curve], Any] = lambda curve: True) -> dict[str, list[Curve]]:
-    """task -> its curves, in order."""
-    groups: dict[str, list[Curve]] = {}
-    for item in filter(keep, items):
-        groups.setdefault(item.task, []).append(item)
-    return groups
-
-
-def unique(names) -> list[str]:
-    """The distinct names in order of first appearance."""
-    return list(dict.fromkeys(names))
-
-
 def final_table(items: list[Curve]) -> Table:
     """Last values of every optimizer on every task, mean and 95 % interval over seeds."""
-    metrics, rows, sections = unique(item.metric for item in items), [], {}
-    costs = any(item.bytes is not None for item in items)
+    shared, rows, sections = shared_measures(items), [], {}
+    costs = [unit for unit in SENT if any(getattr(item, unit) is not None for item in items)]
     for task, members in by_task(items).items():
         sections[len(rows)] = task
         optimizers = unique(item.optimizer for item in members)
         found = {(item.optimizer, item.metric): item for item in members}
         columns = [[Cell(name, number=False) for name in optimizers]]
         sets = [[item for item in members if item.optimizer == name] for name in optimizers]
-        columns.append([Cell(str(max(len(item.values) for item in own))) for own in sets])
-        columns.append([Cell(format_number(max(item.rounds[-1] for item in own))) for own in sets])
-        for metric in metrics:
+        columns.append([Cell(str(max(len(item.values) for item in curves))) for curves in sets])
+        columns.append([Cell(format_number(max(item.rounds[-1] for item in curves))) for curves in sets])
+        for metric, common in shared.items():
+            measure = next((item.measure for item in members if item.metric == metric), Measure())
             last = [final_estimate(found.get((name, metric))) for name in optimizers]
-            cells = [Cell(format_estimate(metric, value)) for value in last]
-            columns.append(mark_best(cells, [value.mean for value in last], goal(metric)))
-        if costs:
-            columns.append([Cell(bytes_a_round(own)) for own in sets])
+            cells = [Cell(format_estimate(value, measure, with_unit=common is None)) for value in last]
+            columns.append(mark_best(cells, [value.mean for value in last], measure.direction))
+        for unit in costs:
+            amounts = [per_round(curves, unit) for curves in sets]
+            columns.append([Cell("–" if x is None else SENT[unit].shown(x)) for x in amounts])
         rows += [list(row) for row in zip(*columns, strict=True)]
-    names = ["Optimizer", "Seeds", "Rounds", *map(column_heading, metrics), *["Bytes a round"] * costs]
+    names = ["Optimizer", "Seeds", "Rounds"]
+    names += [metric_heading(metric, common) for metric, common in shared.items()]
+    names += [SENT[unit].heading for unit in costs]
     note = "Values at the last round: mean ± 95 % interval over the seeds."
     return title_single_task(Table("Summary", names, rows, sections, note))
+
+
+def shared_measures(items: list[Curve]) -> dict[str, Measure | None]:
+    """metric -> its measure, None where the tasks measure it differently."""
+    found: dict[str, set[Measure]] = {}
+    for item in items:
+        found.setdefault(item.metric, set()).add(item.measure)
+    return {metric: next(iter(all_)) if len(all_) == 1 else None for metric, all_ in found.items()}
 
 
 def title_single_task(table: Table) -> Table:
@@ -173,18 +129,13 @@ def final_estimate(item: Curve | None) -> Estimate:
     return estimate(np.where(ever, np.nan, item.values[:, -1]))
 
 
-def bytes_a_round(items: list[Curve]) -> str:
-    """Bytes up and down of one round, on average."""
-    found = (i.bytes[-1] / i.rounds[-1] for i in items if i.bytes is not None and i.rounds[-1] > 0)
-    return next(map(format_bytes, found), "–")
-
-
 def rounds_table(
     items: list[Curve], task: str, metrics: list[str], spread=interval95, note="95 % interval"
 ) -> Table:
-    """Loss and accuracy by round, the optimizers of one task side by side; a dash: not evaluated."""
+    """Metrics by round, the optimizers of one task side by side; a dash: not evaluated."""
     members = [item for item in items if item.task == task and item.metric in metrics]
-    metrics = [name for name in metrics if any(item.metric == name for item in members)]
+    measures = {item.metric: item.measure for item in members}
+    metrics = [name for name in metrics if name in measures]
     optimizers, found = (
         unique(item.optimizer for item in members),
         {(i.optimizer, i.metric): i for i in members},
@@ -200,14 +151,15 @@ def rounds_table(
         ]
         for metric in metrics:
             values = [at_round(found.get((name, metric)), shown, spread) for name in present]
-            cells = [Cell(format_estimate(metric, value)) for value in values]
-            columns.append(mark_best(cells, [value.mean for value in values], goal(metric) if shown else 0))
+            cells = [Cell(format_estimate(value, measures[metric])) for value in values]
+            direction = measures[metric].direction if shown else 0
+            columns.append(mark_best(cells, [value.mean for value in values], direction))
         columns.append(
             [Cell(str(max(len(i.values) for i in members if i.optimizer == name))) for name in present]
         )
         sections[len(rows)] = ""
         rows += [list(row) for row in zip(*columns, strict=True)]
-    names = ["Round", "Optimizer", *map(column_heading, metrics), "Seeds"]
+    names = ["Round", "Optimizer", *(metric_heading(name, measures[name]) for name in metrics), "Seeds"]
     return Table(task or "By round", names, rows, sections, f"Mean ± {note} over the seeds.")
 
 
@@ -235,129 +187,67 @@ def at_round(item: Curve | None, shown: float, spread: Callable[[np.ndarray], np
     return estimate(item.values[:, item.rounds == shown][:, 0], spread)
 
 
-def comparison_table(table: Csv, note: str = "") -> Table:
+def comparison_table(table: Csv, note: str = "", measures: Measures | None = None) -> Table:
     """table.csv: a value and its interval (`x_ci95`, or `x_low` and `x_high`) in one cell, each task's best marked.
 
-    The entrant comes first, what was tuned last: the longest column would push the results out of sight.
+    The method (`entrant`) comes first, what was tuned last: the longest column would push the results out of sight.
+
+    Args:
+      measures: of the run's tasks; None is those of older run directories.
     """
+    measures = measures or Measures()
     names = [name for name in table.columns if name != "task" and not is_spread(name, table)]
     names.sort(key=lambda name: (name == "tuned") - (name == "entrant"))
     tasks = table.column("task")
     order = sorted(range(len(table)), key=lambda row: unique(tasks).index(tasks[row]))
     sections = {[tasks[row] for row in order].index(task): task for task in unique(tasks)}
-    columns = []
+    columns, headings = [], []
     for name in names:
-        cells = [comparison_cell(table, name, row) for row in order]
+        common = measures.shared(name, having(table, name)) if is_metric(name) else None
         values = numbers([table.columns[name][row] for row in order])[0]
+        cells: list[Cell] = []
         for start, stop in itertools.pairwise([*sections, len(order)]):
-            cells[start:stop] = mark_best(cells[start:stop], list(values[start:stop]), goal(name))
+            measure = measures.of(name, sections[start]) if is_metric(name) else None
+            part = [comparison_cell(table, name, row, measure, common is None) for row in order[start:stop]]
+            direction = measure.direction if measure else goal(name)
+            cells += mark_best(part, list(values[start:stop]), direction)
         columns.append(cells)
+        headings.append(metric_heading(HEADINGS.get(name, name), common))
     rows = [list(row) for row in zip(*columns, strict=True)]
     note = note or "± or [low, high]: 95 % interval over the seeds."
-    headings = [column_heading(name) for name in names]
     return title_single_task(Table("Comparison", headings, rows, sections, note))
 
 
 def is_spread(name: str, table: Csv) -> bool:
-    """Whether a column of table.csv is the interval of another column."""
+    """Whether a column of table.csv is the interval of another column; a metric's is x_ci95 only."""
     value, _, kind = name.rpartition("_")
-    return kind in ("ci95", "low", "high") and value in table.columns
+    return kind in (("ci95",) if is_metric(name) else ("ci95", "low", "high")) and value in table.columns
 
 
-def comparison_cell(table: Csv, name: str, row: int) -> Cell:
-    """One cell of table.csv, formatted after what its column holds."""
+def having(table: Csv, name: str) -> list[str]:
+    """The tasks with a value in a column."""
+    return unique(task for task, cell in zip(table.column("task"), table.columns[name], strict=True) if cell)
+
+
+def comparison_cell(
+    table: Csv, name: str, row: int, measure: Measure | None = None, with_unit: bool = False
+) -> Cell:
+    """One cell of table.csv, formatted after what its column holds: a metric with its `measure`, or anything else."""
     text = table.columns[name][row].strip()
     (value, error, low, high), (present, *_) = numbers(
         [text, *(table.column(f"{name}_{kind}")[row] for kind in ("ci95", "low", "high"))]
     )
+    if measure:
+        if not present:
+            return Cell("–")
+        shown = format_estimate(Estimate(value, error, 1), measure, with_unit)
+        return Cell(shown if np.isfinite(value) else "diverged")
     race = name.startswith(("rounds_to", "speedup")) or "_to_" in name
     if race and (not np.isfinite(value) or (value == 0 and name.startswith("speedup"))):
         return Cell("not reached")
     if not present:
         return Cell(format_settings(text) or "–", number=bool(goal(name)))
-    if name.endswith(("_loss", "_accuracy")):
-        return Cell(format_estimate(name, Estimate(value, error, 1)) if np.isfinite(value) else "diverged")
-    shown = format_bytes if name.startswith("bytes") else format_number
-    if name.startswith("speedup"):
-        shown = "{:.3g}×".format
+    kinds = {"bytes": format_bytes, "bits": format_bits, "speedup": "{:.3g}×".format}
+    shown = kinds.get(name.partition("_")[0], format_number)
     spread = f" ± {shown(error)}" if np.isfinite(error) else ""
     return Cell(shown(value) + spread + ("" if np.isnan(low + high) else f" [{shown(low)}, {shown(high)}]"))
-
-
-def format_settings(text: str) -> str:
-    """A JSON object as `name = value, ...`; any other text as it is."""
-    try:
-        settings = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    return ", ".join(f"{k} = {v}" for k, v in settings.items()) if isinstance(settings, dict) else text
-
-
-def print_rounds_table(run_dir: str | Path, console=None) -> None:
-    """Prints loss and accuracy by round for each task of a run, mean ± standard error over its seeds.
-
-    Args:
-      run_dir: a directory with rounds.csv; without one a line says so.
-      console: a rich Console; standard output by default.
-    """
-    from rich.console import Console
-
-    console = console or Console()
-    table = read_csv(Path(run_dir) / "rounds.csv")
-    items = curves(table) if table else []
-    if not items:
-        console.print(f"No rounds to show: {run_dir} has no rounds.csv with a value in it.")
-    for task, members in by_task(items).items():
-        metrics = [
-            name for name in unique(item.metric for item in members) if name.startswith(("train_", "test_"))
-        ]
-        metrics = metrics if len(metrics) > 1 else unique(item.metric for item in members)
-        console.print(rich_table(rounds_table(members, task, metrics, standard_error, "standard error")))
-
-
-SHOWN = ("entrant", "rounds_to_100", "speedup_100", "test_loss", "test_accuracy", "tuned")
-"""What of a comparison a terminal has room for; table.csv and the report have all of it."""
-
-
-def print_comparison(run_dir: str | Path, console=None) -> None:
-    """Prints the heart of table.csv: rounds to tuned FedAvg's last loss, speed-up, final loss and accuracy.
-
-    Args:
-      run_dir: a directory with table.csv.
-      console: a rich Console; standard output by default.
-    """
-    from rich.console import Console
-
-    found = read_csv(Path(run_dir) / "table.csv")
-    if found is None:
-        return
-    wanted = {
-        name: cells
-        for name, cells in found.columns.items()
-        if name in (*SHOWN, "task") or (is_spread(name, found) and name.rpartition("_")[0] in SHOWN)
-    }
-    note = str(read_json(Path(run_dir) / "run.json").get("table_note", ""))
-    (console or Console()).print(rich_table(comparison_table(Csv(wanted, found.skipped), note)))
-
-
-def rich_table(table: Table):
-    """A Table for the terminal, the best values bold."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    grid = RichTable(
-        title=Text(table.title),
-        caption=Text(table.note),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for i, name in enumerate(table.headings):
-        text = table.rows and not table.rows[0][i].number
-        grid.add_column(Text(name.replace(" (", "\n(")), justify="left" if text else "right", overflow="fold")
-    for i, row in enumerate(table.rows):
-        if i and i in table.sections:
-            grid.add_section()
-        grid.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
-    return grid

@@ -1,61 +1,59 @@
-"""rounds.csv: what every seed of every optimizer did, round by round."""
+"""rounds.csv: what every seed of every method did, round by round."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned_aggregation.atomic import write_atomic
 from learned_aggregation.meta_testing.program import Curves
+from learned_aggregation.meta_testing.traffic import cohort_bytes, whole
+from learned_aggregation.runs.csv_file import united, write_csv
+from learned_aggregation.types import Traffic
 
 
 class Record(NamedTuple):
-    """The runs of one optimizer on one task: one seed a job of `curves`.
+    """The runs of one method on one task: one seed for each job of `curves`.
 
-    bytes_up, bytes_down: a round's traffic: K deltas to the server, one model back.
+    traffic: bits per client per round. num_clients: K.
     """
 
     optimizer: str
     task: str
     seeds: Sequence[int]
     curves: Curves
-    bytes_up: int
-    bytes_down: int
+    traffic: Traffic
+    num_clients: int
 
 
 def write_rounds(path: Path, records: Sequence[Record]) -> None:
-    """Writes all records: optimizer, task, seed, round, train_loss, evaluations, cumulative bytes.
+    """Writes all records: optimizer, task, seed, round, train_loss, evaluations, and what was sent up to that round.
 
-    Round 0 is the initial model: it has no training loss; a round without an evaluation has empty cells.
+    bytes_up and bytes_down are of the whole cohort, bits_up and bits_down of one client. Round 0 is the initial model:
+    it has no training loss; a round without an evaluation, and a metric that the task does not have, is an empty cell.
     """
-    columns = list(dict.fromkeys(name for record in records for name in record.curves.evaluated))
-    head = ["optimizer", "task", "seed", "round", "train_loss", *columns, "bytes_up", "bytes_down"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    for record in records:
-        writer.writerows(_rows(record, columns))
-    write_atomic(path, text.getvalue())
+    evaluated = united(record.curves.evaluated for record in records)
+    sent = ["bytes_up", "bytes_down", "bits_up", "bits_down"]
+    columns = ["optimizer", "task", "seed", "round", "train_loss", *evaluated, *sent]
+    write_csv(path, columns, (row for record in records for row in _rows(record)))
 
 
-def _rows(record: Record, columns: Sequence[str]) -> Iterator[list]:
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
     curves = record.curves
     evaluation_at = {int(r): e for e, r in enumerate(curves.eval_rounds)}
+    bytes_up, bytes_down = cohort_bytes(record.traffic, record.num_clients)
+    sent = {"bytes_up": bytes_up, "bytes_down": bytes_down}
+    sent |= {"bits_up": record.traffic.up, "bits_down": record.traffic.down}
     for job, seed in enumerate(record.seeds):
         for r in range(curves.train_loss.shape[1] + 1):
-            train = _cell(curves.train_loss[job, r - 1]) if r else ""
-            e = evaluation_at.get(r)
-            found = [
-                "" if e is None or name not in curves.evaluated else _cell(curves.evaluated[name][job, e])
-                for name in columns
-            ]
-            traffic = [r * record.bytes_up, r * record.bytes_down]
-            yield [record.optimizer, record.task, seed, r, train, *found, *traffic]
+            row = {"optimizer": record.optimizer, "task": record.task, "seed": seed, "round": r}
+            if r:
+                row["train_loss"] = _text(curves.train_loss[job, r - 1])
+            if r in evaluation_at:
+                row |= {n: _text(values[job, evaluation_at[r]]) for n, values in curves.evaluated.items()}
+            yield row | {name: whole(r * amount) for name, amount in sent.items()}
 
 
-def _cell(value: np.floating) -> str:
+def _text(value: np.floating) -> str:
     """The shortest text that reads back as the same float32."""
     return str(np.float32(value))

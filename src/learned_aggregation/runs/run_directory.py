@@ -4,12 +4,14 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
+from learned_aggregation.types import Metric
 
 _PACKAGES = ("learned-aggregation", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -66,7 +68,7 @@ class RunDirectory:
     Args:
       path: made if missing; see make_writable.
       config_text: the resolved config as a Python file.
-      facts: of run.json: run_type, name, command, notes, ...
+      facts: of run.json: run_type, name, command, metrics (see `metric_facts`), notes, ...
     """
 
     def __init__(self, path: str | os.PathLike, config_text: str, facts: dict[str, Any]):
@@ -87,6 +89,16 @@ class RunDirectory:
 
     def _write_facts(self) -> None:
         write_atomic(self.path / "run.json", json.dumps(self._facts, indent=2) + "\n")
+
+
+def metric_facts(metrics: Mapping[str, Iterable[Metric]]) -> dict[str, list[dict[str, Any]]]:
+    """What each task measures, as run.json has it for a report: name, direction and unit of every metric.
+
+    Example:
+      >>> metric_facts({"a": [Metric("loss", unit="nats")]})
+      {'a': [{'name': 'loss', 'higher_is_better': False, 'unit': 'nats'}]}
+    """
+    return {task: [metric._asdict() for metric in found] for task, found in metrics.items()}
 
 
 def _now() -> str:

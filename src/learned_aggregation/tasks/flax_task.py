@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Task
 
-CLASS_METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True))
+CLASS_METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True, unit="%"))
 """Of `cross_entropy`."""
 
 

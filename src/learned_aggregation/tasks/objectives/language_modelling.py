@@ -8,7 +8,7 @@ from learned_aggregation.tasks.flax_task import cross_entropy, flax_task, loss_c
 from learned_aggregation.tasks.objectives import Objective
 from learned_aggregation.types import Batch, Dataset, Metric, Metrics, Task
 
-METRICS = (Metric("loss", unit="nats per token"), Metric("accuracy", higher_is_better=True))
+METRICS = (Metric("loss", unit="nats per token"), Metric("accuracy", higher_is_better=True, unit="%"))
 
 
 def language_modelling(name: str, model: nn.Module, dataset: Dataset) -> Task:
