@@ -1,6 +1,7 @@
 """Checkouts to compare: this one, and any revision of it in a temporary directory."""
 
 import contextlib
+import hashlib
 import io
 import os
 import subprocess
@@ -32,6 +33,16 @@ def commit_of(revision: str, root: Path = ROOT) -> str:
     if done.returncode:
         raise SystemExit(f"git: expected a commit in {root}, got {revision!r}. Name one that git log shows.")
     return done.stdout.strip()
+
+
+def source_hash(tree: Path = ROOT) -> str:
+    """Of all files of a checkout's package, committed or not: what a figure of the package depends on."""
+    package, digest = package_of(tree), hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(package)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
