@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench bench-frameworks results lint lock
+.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench bench-frameworks results claims lint lock
 
 venv: $(READY)
 
@@ -76,6 +76,10 @@ bench-frameworks: .venv-frameworks/.ready
 # docs/results.md: every comparison of config/results/ that is not in runs/results yet, then the page.
 results: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.results
+
+# docs/claims/CLAIM.md: what was asked, its figures, met or not; runs what is missing. AGAIN=key measures a line anew.
+claims: venv
+	PYTHONPATH=src:tests $(RUN) -m benchmarks.claims.run "$(CLAIM)" --again "$(AGAIN)"
 
 lint: venv
 	$(RUN) -m ruff format --check src tests benchmarks examples

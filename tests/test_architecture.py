@@ -1,41 +1,16 @@
 """Dependencies point downward only and no unsafe or global habits creep in."""
 
 import ast
+import traceback
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "src" / "learned_aggregation"
-MODULES = {
-    ".".join(("learned_aggregation", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
-        ".__init__"
-    ): path
-    for path in PACKAGE.rglob("*.py")
-}
+from benchmarks import hops
+from benchmarks.checkout import PACKAGE, ROOT, package_of
+from benchmarks.imports import LEVELS, allowed, circles, graph_of, imported, modules, part, structure
 
-# A wing may import from wings above it in this list and from itself. What is not listed fails.
-WINGS = (
-    ("types", "errors", "registry", "atomic", "moved"),
-    ("devices",),
-    ("data",),
-    ("tasks",),
-    ("federated",),
-    ("kernels",),
-    ("aggregators",),
-    ("problems",),
-    ("pretrained",),
-    ("meta_testing",),
-    ("runs",),
-    ("meta_training",),
-    ("config",),
-    ("build",),
-    ("report",),
-    ("integrations",),
-    ("jobs",),
-    ("export",),
-    ("cli",),
-)
-LEVELS = {wing: level for level, wings in enumerate(WINGS) for wing in wings}
+MODULES = modules(package_of(ROOT))
 REGISTRIES = (
     "aggregators",
     "federated.clients",
@@ -56,48 +31,83 @@ SHARED = (
 
 
 def imports(path):
-    """(module, is it at the top level) of every import of our own in a file."""
-    tree = ast.parse(path.read_text())
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("learned_aggregation"):
-            found.append(node.module)
-            found += [f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in MODULES]
-        if isinstance(node, ast.Import):
-            found += [a.name for a in node.names if a.name.startswith("learned_aggregation")]
-    return found
+    """Every import of our own in a file, by the module's name."""
+    return imported(path, MODULES)
 
 
-def part(module):
-    return module.removeprefix("learned_aggregation").strip(".").split(".")[0]
+def write(package, **files):
+    """A package with these modules: `data__sets="text"` is data/sets.py."""
+    for name, text in {"__init__": "", **files}.items():
+        path = package / f"{name.replace('__', '/') if name != '__init__' else name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return package
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_downward(module):
-    wing = part(module)
-    for imported in imports(MODULES[module]):
-        other = part(imported)
-        if other not in ("", wing) and wing != "":
-            assert LEVELS[other] < LEVELS[wing] or (LEVELS[other] == LEVELS[wing] == 0), (
-                f"{module} imports {imported}"
-            )
+    for other in imports(MODULES[module]):
+        assert allowed(part(module), part(other)), f"{module} imports {other}"
 
 
 def test_no_imports_in_a_circle():
     """Between single modules, those inside functions included."""
-    graph = {module: {i for i in imports(path) if i in MODULES} for module, path in MODULES.items()}
-    graph = {m: {i for i in found if not m.startswith(i + ".")} - {m} for m, found in graph.items()}
-    done = set()
+    assert circles(graph_of(package_of(ROOT))) == []
 
-    def visit(module, path):
-        assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        if module not in done:
-            for imported in sorted(graph[module]):
-                visit(imported, [*path, module])
-            done.add(module)
 
-    for module in graph:
-        visit(module, [])
+def test_what_runs_up_or_in_a_circle_is_found(tmp_path):
+    package = write(
+        tmp_path / PACKAGE,
+        errors="",
+        data__sets=f"from {PACKAGE}.tasks import names\n",
+        tasks__names=f"def late():\n    import {PACKAGE}.data.sets\n    import {PACKAGE}.errors\n",
+        new_wing=f"from {PACKAGE} import errors\n",
+    )
+    found = structure(package)
+    sets, names = f"{PACKAGE}.data.sets", f"{PACKAGE}.tasks.names"
+    assert found.up == [f"{sets} -> {names}"]
+    assert found.unordered == ["new_wing"]
+    assert (found.circles, found.wing_circles) == ([[sets, names]], [["data", "tasks"]])
+    assert found.arrows == {
+        ("data", "tasks"): 1,
+        ("tasks", "data"): 1,
+        ("tasks", "errors"): 1,
+        ("new_wing", "errors"): 1,
+    }
+    assert found.lines == {"": 0, "errors": 0, "data": 1, "tasks": 3, "new_wing": 1}
+    with pytest.raises(KeyError):
+        allowed("new_wing", "errors")
+
+
+def test_every_wing_of_the_order_is_there():
+    assert set(LEVELS) == {part(module) for module in MODULES} - {""}
+
+
+def frame(file, name):
+    return traceback.FrameSummary(str(file), 1, name, line="")
+
+
+def test_hops_are_counted_from_the_outer_step_to_the_gradient():
+    package, jax = Path("/package"), Path("/jax/api.py")
+    calls = [
+        ("build.py", "early"),
+        ("step.py", "outer_step"),
+        ("parallel.py", "map_jobs"),
+        ("a.py", "estimate"),
+    ]
+    stack = [frame(package / file, name) for file, name in [*calls, ("a.py", "<lambda>"), ("b.py", "train")]]
+    stack += [frame(jax, "value_and_grad_f"), frame(package / "tasks.py", "loss")]
+    stack.insert(4, frame("/elsewhere/scan.py", "scan"))
+    found = hops.hops(stack, package)
+    assert [name for name, counted in found if counted] == ["a.py:estimate", "b.py:train"]
+    assert [name for name, counted in found if not counted] == ["parallel.py:map_jobs", "a.py:<lambda>"]
+    with pytest.raises(ValueError, match="no gradient"):
+        hops.hops(stack[:-2], package)
+
+
+def test_no_more_hops_to_a_client_s_gradient_than_before_the_wings():
+    found = hops.measure()
+    assert found["hops"] <= hops.BEFORE, found["frames"]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES)
