@@ -18,7 +18,7 @@ def checked(metric):
         (None, {"name": "outer_valid_loss", "goal": "minimize"}),
         ({"name": "outer_valid_loss"}, {"name": "outer_valid_loss", "goal": "minimize"}),
         ({"name": "train_loss", "goal": "maximize"}, {"name": "train_loss", "goal": "maximize"}),
-        ({"name": "test_mask_iou"}, {"name": "test_mask_iou"}),
+        ({"name": "outer_valid_mask_iou"}, {"name": "outer_valid_mask_iou"}),
         ({"name": "outer_valid_recall@5"}, {"name": "outer_valid_recall@5"}),
         ({"name": "outer_valid_r2", "goal": "minimize"}, {"name": "outer_valid_r2", "goal": "minimize"}),
     ],
@@ -27,7 +27,7 @@ def test_a_goal_is_the_user_s_the_loss_s_or_left_to_the_task(asked, found):
     assert checked(asked) == found
 
 
-EXPECTED = "sweep_config.metric.name: expected train_loss, or outer_valid_NAME or test_NAME with a metric of the task"
+EXPECTED = "sweep_config.metric.name: expected train_loss, or outer_valid_NAME with a metric of the task"
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,10 @@ EXPECTED = "sweep_config.metric.name: expected train_loss, or outer_valid_NAME o
         ({"name": "train_acc"}, f"{EXPECTED}, got 'train_acc'. Did you mean 'train_loss'?"),
         ({"name": "outer_valid_"}, f"{EXPECTED}, got 'outer_valid_'. Did you mean 'outer_valid_loss'?"),
         ({"name": "outer_valid_a b"}, f"{EXPECTED}, got 'outer_valid_a b'. Did you mean 'outer_valid_loss'?"),
+        ({"name": "test_loss"}, f"{EXPECTED}, got 'test_loss'. Did you mean 'train_loss'?"),
         ({"goal": "maximize"}, f"{EXPECTED}, got None. Write for example outer_valid_loss."),
         (
-            {"name": "test_r2", "goal": "max"},
+            {"name": "outer_valid_r2", "goal": "max"},
             "sweep_config.metric.goal: expected one of minimize, maximize, got 'max'. Did you mean 'maximize'?",
         ),
     ],

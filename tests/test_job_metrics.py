@@ -141,11 +141,11 @@ def test_a_metric_that_the_task_does_not_have_is_one_line_before_anything_is_wri
     assert run(f"{command} --task {CLASSIFIER}") == 2
     assert (
         "sweep_config.metric.name: expected a metric of mlp4_digits_8, one of train_loss, outer_valid_loss, "
-        "outer_valid_accuracy, test_loss, test_accuracy, got 'outer_valid_acuracy'. "
+        "outer_valid_accuracy, got 'outer_valid_acuracy'. "
         "Did you mean 'outer_valid_accuracy'?\n"
     ) in capsys.readouterr().err
     assert run(f"{command} --task {TASK}") == 2
-    assert "test_mask_iou, test_nmse, got" in capsys.readouterr().err
+    assert "outer_valid_mask_iou, outer_valid_nmse, got" in capsys.readouterr().err
     assert list(here.iterdir()) == before
 
 
@@ -165,8 +165,8 @@ def test_a_run_whose_loss_is_not_finite_never_wins(tmp_path, read_back):
     assert [row["diverged"] for row in rows(tmp_path / "sweep.csv")] == ["True"] * 2 + ["False"] * 4
 
 
-def test_a_sweep_over_tasks_has_the_columns_of_all_and_says_that_it_looked_at_test(here):
-    text = sweep_file({"name": "test_loss"}).replace(
+def test_a_sweep_over_tasks_has_the_columns_of_all(here):
+    text = sweep_file({"name": "outer_valid_loss"}).replace(
         "local_learning_rate=dict(values=[0.5, 1e-6, 0.01])", f"task=dict(values=['{CLASSIFIER}', '{TASK}'])"
     )
     (here / "sweep.py").write_text(text)
@@ -174,7 +174,6 @@ def test_a_sweep_over_tasks_has_the_columns_of_all_and_says_that_it_looked_at_te
     found = rows(here / "out/sweep.csv")
     assert [row["test_accuracy"] == "" for row in found] == [False, False, True, True]
     assert [row["test_mask_iou"] == "" for row in found] == [True, True, False, False]
-    assert "chosen on test" in json.loads((here / "out/run.json").read_text())["notes"][0]
 
 
 LOSS, R2 = Metric("loss"), Metric("r2", higher_is_better=True)
@@ -185,7 +184,6 @@ LOSS, R2 = Metric("loss"), Metric("r2", higher_is_better=True)
     [
         ({"name": "outer_valid_r2"}, "maximize"),
         ({"name": "outer_valid_r2", "goal": "minimize"}, "minimize"),
-        ({"name": "test_loss"}, "minimize"),
         ({"name": "train_loss"}, "minimize"),
     ],
 )
@@ -198,10 +196,10 @@ def test_the_goal_must_be_given_where_the_tasks_disagree():
     with pytest.raises(
         UserError, match=r"metric.goal: expected minimize or maximize, .* got None. Give goal.$"
     ):
-        sweep_metric({"name": "test_r2"}, tasks)
-    assert sweep_metric({"name": "test_r2", "goal": "maximize"}, tasks)["goal"] == "maximize"
-    with pytest.raises(UserError, match=r"expected a metric of c, .* got 'test_r2'"):
-        sweep_metric({"name": "test_r2"}, tasks | {"c": (LOSS,)})
+        sweep_metric({"name": "outer_valid_r2"}, tasks)
+    assert sweep_metric({"name": "outer_valid_r2", "goal": "maximize"}, tasks)["goal"] == "maximize"
+    with pytest.raises(UserError, match=r"expected a metric of c, .* got 'outer_valid_r2'"):
+        sweep_metric({"name": "outer_valid_r2"}, tasks | {"c": (LOSS,)})
 
 
 def test_a_sweep_has_one_task_in_each_point():

@@ -15,8 +15,8 @@ from learned_aggregation.registry import nearest
 
 CheckSetting = Callable[[str, str, Any], Any]
 
-LOSSES = ("outer_valid_loss", "test_loss", "train_loss")
-"""The metrics that every task has; lower is better."""
+LOSSES = ("outer_valid_loss", "train_loss")
+"""Metrics that every task has; lower is better."""
 
 DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform", "q_uniform", "q_log_uniform_values")
 """wandb's distributions between `min` and `max` that are supported; the q_ ones round to multiples of `q`."""
@@ -74,7 +74,7 @@ def check_sweep(where: str, value: Any, check_setting: CheckSetting) -> dict[str
 def _check_metric(where: str, value: Any) -> dict[str, str]:
     """`goal` is missing where the user leaves it to the metric's direction, which the task knows.
 
-    A winner is best chosen on outer_valid; on test it is no longer tested on held-out data.
+    A winner is chosen on outer_valid, never on test.
     """
     if value is None:
         return {"name": "outer_valid_loss", "goal": "minimize"}
@@ -83,9 +83,9 @@ def _check_metric(where: str, value: Any) -> dict[str, str]:
         if key not in ("name", "goal"):
             unknown(where, key, ("name", "goal"))
     name = metric.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"train_loss|(outer_valid|test)_\S+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"train_loss|outer_valid_\S+", name):
         hint = nearest(str(name), LOSSES).strip() or "Write for example outer_valid_loss."
-        expected = "train_loss, or outer_valid_NAME or test_NAME with a metric of the task"
+        expected = "train_loss, or outer_valid_NAME with a metric of the task"
         refuse(f"{where}.name", expected, name, hint)
     if name in LOSSES:
         metric.setdefault("goal", "minimize")

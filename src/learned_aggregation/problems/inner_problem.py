@@ -48,17 +48,6 @@ class Cohort(NamedTuple):
     ids: Int[Array, "K"]
 
 
-class Training(NamedTuple):
-    """A task trained by federated rounds.
-
-    reset: (theta, datas, key) -> server before the first round.
-    advance: (theta, server, datas, key) -> (server one round later, that round's training loss [], its batches).
-    """
-
-    reset: Callable[[Theta, Datas, Key], Server]
-    advance: Callable[[Theta, Server, Datas, Key], tuple[Server, Float[Array, ""], Batch]]
-
-
 def draw_round(data: FederatedData, key: Key, sizes: RoundSizes) -> Cohort:
     """The cohort of a round, at random.
 
@@ -94,8 +83,17 @@ def split_loss(task: Task, server: Server, key: Key, batch: Batch) -> Float[Arra
     return jnp.mean(task.evaluate(server.params, server.model_state, key, batch)["loss"])
 
 
-def federated_training(parts: Parts, sizes: RoundSizes) -> Training:
-    """`parts.task` trained by rounds of `parts`; how a problem starts and moves on is said here alone."""
+def inner_problem(parts: Parts, sizes: RoundSizes, meta_loss_split: str | None) -> InnerProblem:
+    """`parts.task` trained by rounds of `parts`; how a problem starts and moves on is said here alone.
+
+    The data argument is {split name: FederatedData}.
+
+    Args:
+      meta_loss_split: None for the round's training loss; "same_data" for the loss on the round's own
+        K*H*B examples after the aggregation; a split's name for K*B fresh examples of it, after the
+        aggregation. The round's meta-loss is normalised (`normalise_loss`).
+    """
+    measure = _meta_loss(parts.task, sizes, meta_loss_split)
 
     def reset(theta: Theta, datas: Datas, key: Key) -> Server:
         params, model_state = parts.task.init(key)
@@ -103,32 +101,18 @@ def federated_training(parts: Parts, sizes: RoundSizes) -> Training:
         return init_server(theta, parts, params, model_state, clients)
 
     def advance(theta: Theta, server: Server, datas: Datas, key: Key):
-        cohort_key, train_key = jax.random.split(key)
+        cohort_key, train_key, measure_key = jax.random.split(key, 3)
         cohort = draw_round(datas["train"], cohort_key, sizes)
-        server, loss = federated_round(theta, parts, server, *cohort, train_key)
-        return server, loss, cohort.batches
-
-    return Training(reset, advance)
-
-
-def inner_problem(parts: Parts, sizes: RoundSizes, meta_loss_split: str | None) -> InnerProblem:
-    """What estimators see of a training: its meta-losses; the data argument is {split name: FederatedData}.
-
-    Args:
-      meta_loss_split: None for the round's training loss; "same_data" for the loss on the round's own
-        K*H*B examples after the aggregation; a split's name for K*B fresh examples of it, after the
-        aggregation. The round's meta-loss is normalised (`normalise_loss`).
-    """
-    training = federated_training(parts, sizes)
-    measure = _meta_loss(parts.task, sizes, meta_loss_split)
-
-    def advance(theta: Theta, server: Server, datas: Datas, key: Key):
-        server, train_loss, batches = training.advance(theta, server, datas, key)
-        measure_key = jax.random.split(key, 3)[2]  # `advance` took the first two
-        meta_loss = measure(server, train_loss, batches, datas, measure_key)
+        server, train_loss = federated_round(theta, parts, server, *cohort, train_key)
+        meta_loss = measure(server, train_loss, cohort.batches, datas, measure_key)
         return server, normalise_loss(meta_loss, parts.task.loss_cap)
 
-    return InnerProblem(training.reset, advance)
+    return InnerProblem(reset, advance)
+
+
+def training_problem(parts: Parts, sizes: RoundSizes) -> InnerProblem:
+    """The inner problem whose losses are the rounds' training losses, as they are: what a meta-test runs."""
+    return inner_problem(parts._replace(task=parts.task._replace(loss_cap=None)), sizes, None)
 
 
 def _meta_loss(task: Task, sizes: RoundSizes, split: str | None) -> Callable[..., Float[Array, ""]]:
