@@ -3,9 +3,9 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -32,14 +32,18 @@ MOVED = {
 """Old name -> new name, both within the package."""
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Finds `learned_aggregation.OLD` as the module NEW itself, so that both names are one module."""
+class _Finder:
+    """Finds `learned_aggregation.OLD` as the module NEW itself, so that both names are one module.
+
+    A finder and a loader by their methods: importing their base classes would take as long as --help may.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.rpartition(".")
-        return ModuleSpec(fullname, self) if package == _PACKAGE and name in MOVED else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader) if package == _PACKAGE and name in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Python's own empty module, which `exec_module` replaces."""
@@ -52,4 +56,5 @@ class _Finder(MetaPathFinder, Loader):
 def install() -> None:
     """Makes the old names importable; only what nothing else finds is looked up here."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        finder: Any = _Finder()
+        sys.meta_path.append(finder)
