@@ -11,6 +11,7 @@ from helpers import assert_close, regression_batches, regression_task, small_tre
 
 from learned_aggregation import get_aggregator
 from learned_aggregation.federated.client_work import independently
+from learned_aggregation.federated.compression import compress
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
@@ -112,7 +113,7 @@ def test_the_server_s_step_is_compressed_on_its_way_down():
     assert_close(server.feedback, step, atol=1e-6)
 
 
-def test_a_compressor_s_derivative_is_the_identity_s():
+def test_a_compressor_s_derivative_is_that_of_sending_all():
     """Sending only signs has no derivative; training through it has that of sending all."""
     signs = Compressor(
         lambda p: (), lambda t, f, k: (jax.tree.map(jnp.sign, t), f), lambda m: m, lambda p: 0.0
@@ -130,6 +131,18 @@ def test_a_compressor_s_derivative_is_the_identity_s():
     assert plain != 0
     np.testing.assert_allclose(through, plain, rtol=1e-5)
     assert loss(0.1, None) != loss(0.1, signs)
+
+
+def test_a_number_that_does_not_arrive_has_no_derivative():
+    """Rules that divide by the size of what they get are as steep as can be at 0: gradients would explode there."""
+
+    def first_alone(tree):
+        return jax.tree.map(lambda x: jnp.zeros_like(x).at[0].set(x[0] + 1.0), tree)
+
+    lossy = Compressor(lambda p: (), lambda t, f, k: (first_alone(t), f), lambda m: m, lambda p: 0.0)
+    sent, pulled = jax.vjp(lambda x: compress(lossy, x, (), jax.random.key(0))[0], jnp.array([2.0, 5.0]))
+    assert sent.tolist() == [3.0, 0.0]
+    assert pulled(jnp.ones(2))[0].tolist() == [1.0, 0.0]
 
 
 def test_the_server_works_after_the_aggregation_and_keeps_its_state():

@@ -1,4 +1,4 @@
-"""A compressor on its way through the round: encoded, decoded, and differentiated as if it were not there."""
+"""A compressor on its way through the round: encoded, decoded, and differentiated straight through."""
 
 from typing import Any
 
@@ -12,8 +12,10 @@ from learned_aggregation.types import Compressor, Key, Params
 def compress(compressor: Compressor, tree: Params, feedback: Any, key: Key) -> tuple[Params, Any]:
     """(decode(encode(tree)), the new feedback): what the other side gets of one client's tree.
 
-    The derivative of the decoded tree is that of `tree`, and the feedback has none (a straight-through estimator):
-    rounding and selection have no useful derivative, and truncated backpropagation must pass through them.
+    Rounding and selection have no useful derivative, and truncated backpropagation must pass through them: where a
+    number arrives, its derivative is that of the number that was sent (a straight-through estimator); where 0 arrives,
+    and for the feedback, there is none. (A rule that divides by the size of what it got, as Adam and the learned ones
+    do, is as steep at 0 as it can be: with derivatives there, every window's gradient explodes.)
 
     References:
       Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013, arXiv:1308.3432.
@@ -27,7 +29,8 @@ def compress(compressor: Compressor, tree: Params, feedback: Any, key: Key) -> t
     @crossed.defjvp
     def _(primals, tangents):
         decoded, new = crossed(*primals)
-        return (decoded, new), (tangents[0], jax.tree.map(_no_tangent, new))
+        arrived = jax.tree.map(lambda tangent, x: jnp.where(x == 0, 0, tangent), tangents[0], decoded)
+        return (decoded, new), (arrived, jax.tree.map(_no_tangent, new))
 
     return crossed(tree, feedback, key)
 
