@@ -1,5 +1,6 @@
 """The optional CPU kernel against the plain update, its oracle."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -200,3 +201,10 @@ def test_an_installation_has_all_sources(tmp_path):
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     shipped = {path.name for path in (tmp_path / "learned_aggregation" / "kernels").iterdir()}
     assert {path.name for path in compiled.READ} <= shipped
+
+
+def test_the_librarys_name_depends_on_every_file_that_is_compiled():
+    included = {
+        name for path in compiled.READ for name in re.findall(r'#include "(\w+\.h)"', path.read_text())
+    }
+    assert included == {path.name for path in compiled.READ if path.suffix == ".h"}
