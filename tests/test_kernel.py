@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from learned_aggregation import kernels
 from learned_aggregation.aggregators.learned import fast, rules
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.errors import UserError
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels import step as kernel_call
@@ -34,8 +35,8 @@ def built():
 
 
 def both(inputs="all", num_grads=3, hidden_size=8, base="none"):
-    sizes = {"num_grads": num_grads, "hidden_size": hidden_size, "base": base}
-    return fast.fast_adafac("a", inputs, **sizes), rules.adafac_family("a", inputs, **sizes)
+    options = LearnedOptions(num_grads, hidden_size, base)
+    return fast.fast_adafac("a", inputs, options), rules.adafac_family("a", inputs, options)
 
 
 def some_theta(aggregator):

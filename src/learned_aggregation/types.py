@@ -112,11 +112,13 @@ class Aggregator(NamedTuple):
     init_theta: key -> theta (() for a classical rule).
     init: (theta, params) -> agg_state.
     update: (theta, client_update, agg_state, params) -> (step to ADD to params, agg_state).
+    num_clients: the K that theta is made for; None: any.
     """
 
     init_theta: Callable[[Key], Theta]
     init: Callable[[Theta, Params], AggState]
     update: Callable[[Theta, ClientUpdate, AggState, Params], tuple[Params, AggState]]
+    num_clients: int | None = None
 
 
 class InnerProblem(NamedTuple):

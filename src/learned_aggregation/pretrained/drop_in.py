@@ -60,7 +60,7 @@ class DropIn:
         self.name = name or rule_name
         self.rule = get_aggregator(rule_name, **options)
         self.theta = _float32(theta)
-        self.clients = fixed_clients(rule_name, options)
+        self.clients = self.rule.num_clients
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
@@ -275,22 +275,6 @@ class DropIn:
                 OutsideTrainedRange,
                 stacklevel=3,
             )
-
-
-def fixed_clients(rule_name: str, options: Mapping[str, Any]) -> int | None:
-    """The number of clients that a rule with these options is made for; None if it takes any.
-
-    A rule that reads every client's delta has a theta that grows with num_grads.
-    """
-    if "num_grads" not in accepted_options(rule_name):
-        return None
-    clients = int(options.get("num_grads", 8))
-
-    def theta_shapes(num_grads: int) -> dict[str, tuple[int, ...]]:
-        rule = get_aggregator(rule_name, **{**options, "num_grads": num_grads})
-        return shapes(jax.eval_shape(rule.init_theta, jax.random.key(0)))
-
-    return clients if theta_shapes(clients) != theta_shapes(clients + 1) else None
 
 
 def _float32(tree: Any) -> Any:
