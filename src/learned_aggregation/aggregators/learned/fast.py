@@ -3,12 +3,12 @@
 It computes what `rules` computes from the same theta, tensor by tensor. Four exact identities save work:
 
 - the step features are equal for every parameter: their part of the first layer is a bias;
-- a feature's normalisation is one number a tensor: it scales a row of the first layer's weights;
+- a feature's normalisation is one number per tensor: it scales a row of the first layer's weights;
 - the row and column statistics of a matrix vary along one dimension: they enter the first layer as the sum of
-  a term a row and a term a column, and their mean squares are those of the vectors;
+  a term per row and a term per column, and their mean squares are those of the vectors;
 - the features that a tensor of rank < 2 has twice share one row, whose weights are added.
 
-What is left are the dense rows: features with one value a parameter, as a matrix [F, N] with the parameters
+What is left are the dense rows: features with one value per parameter, as a matrix [F, N] with the parameters
 last. A tensor of more than BLOCK parameters is walked in blocks that stay in the cache, twice: once for the
 mean squares, once for the network. Source of the mathematics: see `features` and `accumulators`.
 """

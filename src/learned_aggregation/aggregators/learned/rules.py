@@ -38,10 +38,10 @@ from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, The
 
 
 class LearnedState(NamedTuple):
-    """accumulators: one Accumulators a leaf of params (() in the plain family), in leaf order.
+    """accumulators: one Accumulators for each leaf of params (() in the plain family), in leaf order.
 
     round: rounds done so far.
-    velocity: the base rule's, one a leaf of params; () without a base.
+    velocity: the base rule's, one for each leaf of params; () without a base.
     """
 
     accumulators: tuple[Accumulators, ...]
