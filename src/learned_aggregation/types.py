@@ -38,7 +38,7 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one a channel."""
+    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one per channel."""
 
     name: str
     splits: dict[str, Split]

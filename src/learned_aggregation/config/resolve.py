@@ -48,9 +48,9 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
       UserError: one line naming the flag, or the file and key, at fault.
       SystemExit: --help and --version.
     """
-    given = parse_flags(argv)
-    file, options = given.pop("config", None), given.pop("cfg_options", [])
-    print_config, list_tasks = given.pop("print_config", False), given.pop("list_tasks", False)
+    flags = parse_flags(argv)
+    file, options = flags.pop("config", None), flags.pop("cfg_options", [])
+    print_config, list_tasks = flags.pop("print_config", False), flags.pop("list_tasks", False)
     values = load_file(file, "--config") if file else {}
     sources = {name: f"{file}: {name}" for name in values}
     if options:
@@ -58,7 +58,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         values = merge_options(values, parsed)
         sources |= {key.split(".")[0]: f"--cfg-options {key.split('.')[0]}" for key in parsed}
     _check_known(values, sources)
-    for name, text in given.items():
+    for name, text in flags.items():
         values[name] = SETTINGS[name].kind.read(text)
         sources[name] = f"--{name}"
     values = {row.name: row.default for row in SETTINGS.values()} | card_settings(values) | values

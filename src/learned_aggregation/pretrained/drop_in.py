@@ -137,7 +137,7 @@ class DropIn:
         self._warn_outside("num_local_steps", num_local_steps)
         self._warn_outside("local_learning_rate", local_learning_rate)
 
-    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once a compilation. The rules compute
+    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once per compilation. The rules compute
     # in float32 also where the user's default is float64.
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
@@ -238,7 +238,7 @@ class DropIn:
     def _check_structure(self, what: str, tree: Any, like: Any) -> None:
         if jax.tree.structure(tree) == jax.tree.structure(like):
             return
-        got, want = (dict.fromkeys(named_leaves(each), "one") for each in (tree, like))
+        got, want = (dict.fromkeys(named_leaves(found), "one") for found in (tree, like))
         change = first_difference(got, want)
         if change is None:
             detail = "another container"

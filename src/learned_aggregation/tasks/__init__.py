@@ -41,7 +41,7 @@ def probe_tasks(name: str, width: int, dataset: Dataset) -> tuple[Task, Task]:
     """
     from learned_aggregation.tasks.classification import classification
 
-    base, wider = (classification(each, make_model(each)[0], dataset) for each in width_probes(name, width))
+    base, wider = (classification(task, make_model(task)[0], dataset) for task in width_probes(name, width))
     return base, wider
 
 
