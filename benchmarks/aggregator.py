@@ -14,6 +14,7 @@ import optax
 
 from benchmarks.timing import interleaved, matrix_peak, paired_ratio, row
 from learned_aggregation import ClientUpdate, get_aggregator, kernels
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.aggregators.learned.rules import adafac_family
 from learned_aggregation.kernels import step as kernel_step
 
@@ -75,7 +76,10 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     params, rounds = mlp_params(WIDTHS[size]), ROUNDS[size]
     count = sum(leaf.size for leaf in params.values())
     delta = jax.tree.map(lambda w: 0.01 * jax.random.normal(jax.random.key(1), (8, *w.shape)), params)
-    fast, plain = get_aggregator("fedlagg-adafac", **SIZES), adafac_family("plain", "all", **SIZES)
+    fast, plain = (
+        get_aggregator("fedlagg-adafac", **SIZES),
+        adafac_family("plain", "all", LearnedOptions(**SIZES)),
+    )
     theta, adam = fast.init_theta(jax.random.key(0)), optax.adam(1e-3)
 
     def learned(aggregator):

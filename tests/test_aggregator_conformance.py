@@ -4,6 +4,8 @@ A classical rule needs a row in `helpers.CLASSICAL` (the options to make it with
 """
 
 import functools
+import inspect
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +136,37 @@ def test_another_number_of_clients_works_or_is_refused(name):
     else:
         _, step, _ = update_specs(make(name), small_tree(), clients=3)
         assert jax.tree.map(jnp.shape, step) == jax.tree.map(jnp.shape, small_tree())
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_num_clients_is_k_where_theta_depends_on_it(name):
+    """And None everywhere else."""
+    options = CLASSICAL.get(name, {})
+    one, other = (get_aggregator(name, num_grads=k, **options) for k in (CLIENTS, CLIENTS + 1))
+    thetas = [specs(jax.eval_shape(rule.init_theta, jax.random.key(0))) for rule in (one, other)]
+    depends = thetas[0] != thetas[1]
+    assert depends == (name in FIXED_K)
+    assert (one.num_clients, other.num_clients) == ((CLIENTS, CLIENTS + 1) if depends else (None, None))
+
+
+def test_the_learned_rules_say_their_options_in_their_signature():
+    """As if each of them listed its arguments; what may be swept is found by the annotation `float`."""
+    expected = (
+        "(*, num_grads: int, hidden_size: int, base: str = 'none', base_learning_rate: float = 1.0, "
+        "base_momentum: float = 0.5) -> learned_aggregation.types.Aggregator"
+    )
+    for name in ("fedlagg", "fedlopt", "fedlagg-wavg", "fedlagg-adafac", "fedlopt-adafac"):
+        rule = AGGREGATORS[name]
+        assert str(inspect.signature(rule)) == expected
+        types = typing.get_type_hints(rule)
+        assert [option for option in types if types[option] is float] == [
+            "base_learning_rate",
+            "base_momentum",
+        ]
+        assert rule.__name__ == name.replace("-", "_")
+        assert rule.__doc__.startswith("L")
+        with pytest.raises(TypeError, match="positional"):
+            rule(8, 32)
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)

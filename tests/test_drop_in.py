@@ -15,7 +15,7 @@ from learned_aggregation import DropIn, get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS
 from learned_aggregation.errors import UserError
 from learned_aggregation.integrations.optax import to_optax
-from learned_aggregation.pretrained.drop_in import OutsideTrainedRange, fixed_clients
+from learned_aggregation.pretrained.drop_in import OutsideTrainedRange
 
 GUIDE = (Path(__file__).parent.parent / "docs/integrations.md").read_text()
 CLIENTS = 4
@@ -84,8 +84,8 @@ def test_raw_deltas_cannot_come_as_a_mean(name):
         opt.update(params, opt.init(params), params)
 
 
-def test_fixed_clients_are_those_of_the_rules_that_read_every_delta():
-    found = {name: fixed_clients(name, options_of(name)) for name in AGGREGATORS}
+def test_the_clients_are_fixed_for_the_rules_that_read_every_delta():
+    found = {name: fresh(name).clients for name in AGGREGATORS}
     assert found == {name: CLIENTS if name in FIXED_K else None for name in AGGREGATORS}
 
 

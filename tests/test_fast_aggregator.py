@@ -16,6 +16,7 @@ from learned_aggregation.aggregators.learned.fast_blocks import (
     view_of,
     view_without,
 )
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 
 K = 3
 SIZES = {"num_grads": K, "hidden_size": 4}
@@ -38,7 +39,7 @@ def pair(family, inputs, base="none"):
         "adafac": (fast.fast_adafac, rules.adafac_family),
         "plain": (fast.fast_plain, rules.plain_family),
     }
-    return [make("a", inputs, base=base, **SIZES) for make in made[family]]
+    return [make("a", inputs, LearnedOptions(**SIZES, base=base)) for make in made[family]]
 
 
 def some_theta(aggregator):
@@ -172,7 +173,7 @@ def test_mapped_over_problems_and_arms():
 def test_memory_is_bounded_by_the_block_and_not_by_the_features(shape, monkeypatch):
     """The features of a million parameters at once would be 92 MB, the hidden units 128 MB."""
     monkeypatch.undo()
-    aggregator = fast.fast_adafac("a", "all", num_grads=8, hidden_size=32)
+    aggregator = fast.fast_adafac("a", "all", LearnedOptions(num_grads=8, hidden_size=32))
     params = jax.ShapeDtypeStruct(shape, jnp.float32)
     arguments = jax.eval_shape(
         lambda key, w: (

@@ -14,6 +14,7 @@ from learned_aggregation.aggregators.learned.features import (
     normalise,
     step_features,
 )
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.aggregators.learned.rules import adafac_family, decays_of
 
 CASES = {
@@ -81,7 +82,7 @@ def test_accumulators_and_features_match_the_reference(file):
     arrays = golden.load(file)
     theta = golden.theta(arrays)
     params = golden.tree(arrays, "step0/params")
-    state = adafac_family("plain", "all", num_grads=8, hidden_size=32).init(theta, params)
+    state = adafac_family("plain", "all", LearnedOptions(num_grads=8, hidden_size=32)).init(theta, params)
     decays = decays_of(theta)
     inputs = "all" if CASES[file] == "fedlagg-adafac" else "mean"
     for kind, values in zip(("momentum", "rms", "adafactor"), decays, strict=True):

@@ -1,5 +1,6 @@
 """The optional CPU kernel against the plain update, its oracle."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from learned_aggregation import kernels
 from learned_aggregation.aggregators.learned import fast, rules
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.errors import UserError
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels import step as kernel_call
@@ -33,8 +35,8 @@ def built():
 
 
 def both(inputs="all", num_grads=3, hidden_size=8, base="none"):
-    sizes = {"num_grads": num_grads, "hidden_size": hidden_size, "base": base}
-    return fast.fast_adafac("a", inputs, **sizes), rules.adafac_family("a", inputs, **sizes)
+    options = LearnedOptions(num_grads, hidden_size, base)
+    return fast.fast_adafac("a", inputs, options), rules.adafac_family("a", inputs, options)
 
 
 def some_theta(aggregator):
@@ -200,3 +202,10 @@ def test_an_installation_has_all_sources(tmp_path):
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     shipped = {path.name for path in (tmp_path / "learned_aggregation" / "kernels").iterdir()}
     assert {path.name for path in compiled.READ} <= shipped
+
+
+def test_the_librarys_name_depends_on_every_file_that_is_compiled():
+    included = {
+        name for path in compiled.READ for name in re.findall(r'#include "(\w+\.h)"', path.read_text())
+    }
+    assert included == {path.name for path in compiled.READ if path.suffix == ".h"}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from learned_aggregation.aggregators.learned import fast, rules
 from learned_aggregation.aggregators.learned.base import Output
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.kernels import pallas_step
 
 INTERPRETED = pallas_step.network_steps
@@ -73,7 +74,8 @@ def test_the_update_that_takes_it_agrees_with_the_plain_one(monkeypatch):
     monkeypatch.setattr(pallas_step, "fits", lambda net, tensor, view: view[4] == 1)
     monkeypatch.setattr(fast, "fits", lambda *_: False)
     ours, oracle = (
-        family("a", "all", num_grads=3, hidden_size=16) for family in (fast.fast_adafac, rules.adafac_family)
+        family("a", "all", LearnedOptions(num_grads=3, hidden_size=16))
+        for family in (fast.fast_adafac, rules.adafac_family)
     )
     params = random_tree(jax.random.key(2), [jnp.zeros(s) for s in [(70,), (7, 9), (3, 3, 5, 8)]], scale=0.1)
     theta = jax.tree.map(lambda x: x + 0.01, oracle.init_theta(jax.random.key(0)))

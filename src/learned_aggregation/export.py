@@ -30,7 +30,7 @@ from learned_aggregation.pretrained.card import (
     read_card,
     readme_text,
 )
-from learned_aggregation.pretrained.drop_in import DropIn, fixed_clients
+from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
 from learned_aggregation.report.files import read_json
 
@@ -116,9 +116,10 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
     source = checkpoint or _best_or_latest(Path(config.checkpoints_dir) / meta_train_name(config))
     theta, metadata = load_theta(source)
     options = aggregator_options(config, rates_of(config))
-    if fixed_clients(config.optimizer, options) is None:
+    # It refuses a theta of another rule.
+    rule = DropIn(config.optimizer, theta, options=options, name=str(source))
+    if rule.clients is None:
         options.pop("num_grads", None)
-    DropIn(config.optimizer, theta, options=options, name=str(source))  # refuses a theta of another rule
     content = theta_bytes(theta, theta_settings(config) | metadata)
     card = Card(
         name=directory.name,

@@ -42,7 +42,7 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one a channel.
+    """A data set on the host. Stored images become inputs as `image * scale - shift`, numbers or one per channel.
 
     num_classes: of the labels; the vocabulary's size for text; 0 for a regression, which has none.
     """

@@ -1,4 +1,4 @@
-"""The registry of aggregators: one file a rule, one line here."""
+"""The registry of aggregators: one file per rule, one line here."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **op
                 f"{name}: expected options among {accepted}, got {option!r}.{nearest(option, accepted)}"
             )
     shared = {"num_grads": num_grads, "hidden_size": hidden_size}
-    given = {k: v for k, v in shared.items() if k in accepted} | options
+    arguments = {k: v for k, v in shared.items() if k in accepted} | options
     parameters = inspect.signature(AGGREGATORS[name]).parameters.values()
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
     if missing:
         raise UserError(
             f"{name}: expected a value for {', '.join(missing)}, got none. Give it, as in {missing[0]}=0.1."
         )
-    return AGGREGATORS[name](**given)
+    return AGGREGATORS[name](**arguments)

@@ -12,7 +12,7 @@ def adam(*, learning_rate: float) -> Aggregator:
     m <- 0.9*m + 0.1*g;  v <- 0.999*v + 0.001*g^2;
     params <- params - learning_rate*m'/(sqrt(v') + 1e-8), m' and v' with bias correction.
 
-    Data-parallel: one step a round on the gradient of the round's K*B examples, one communication a step.
+    Data-parallel: one step per round on the gradient of the round's K*B examples, one communication per step.
     It reads that gradient as g = -mean(delta), which it is when every client took ONE local step of plain
     SGD at rate 1 (delta_k = -grad_k). With other local training it is a rule on the pseudo-gradient.
 

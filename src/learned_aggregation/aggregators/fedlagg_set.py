@@ -25,8 +25,9 @@ def fedlagg_set(
 
     Args:
       hidden_size: width of the network's two hidden layers.
-      base: "mean", "momentum" or "nesterov"; base_learning_rate and base_momentum are its own: see `make_base`.
-        Meta-trained on a mixture of problems, one on the mean did better than one on momentum (lagg-set's card).
+      base: "mean", "momentum" or "nesterov": see `make_base`. Meta-trained on a mixture of problems, one on the mean
+        did better than one on momentum (lagg-set's card).
+      base_learning_rate, base_momentum: of the base.
     Raises:
       UserError: an unknown base or "none", a rate out of its range.
     References:

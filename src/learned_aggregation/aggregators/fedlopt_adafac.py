@@ -1,40 +1,22 @@
 """`fedlopt-adafac`."""
 
 from learned_aggregation.aggregators.learned.fast import fast_adafac
+from learned_aggregation.aggregators.learned.options import LearnedOptions, learned_rule
 from learned_aggregation.types import Aggregator
 
 
-def fedlopt_adafac(
-    *,
-    num_grads: int,
-    hidden_size: int,
-    base: str = "none",
-    base_learning_rate: float = 1.0,
-    base_momentum: float = 0.5,
-) -> Aggregator:
+@learned_rule
+def fedlopt_adafac(options: LearnedOptions) -> Aggregator:
     """LOpt-A: the mean client delta, momentum and Adafactor statistics, through one small network.
 
     params <- params - 0.001 * direction * exp(0.001 * magnitude), (direction, magnitude) the network's two
     outputs for each scalar parameter. 28 + 11 = 39 inputs, for any K.
 
-    Args:
-      num_grads: K, the clients of a round.
-      hidden_size: width of the network's two hidden layers.
-      base: "none" is the published form; "mean", "momentum" and "nesterov" put a classical rule b under the
-        network, which then corrects it: params <- params + b - rms(b) * direction * exp(0.1 * magnitude).
-      base_learning_rate, base_momentum: of that rule; see `make_base`.
+    Args: the fields of `LearnedOptions`, by keyword.
     Raises:
-      UserError: an unknown base, a rate out of its range; at update, another number of clients than a fixed K.
+      UserError: an unknown base, a rate out of its range.
     References:
       Joseph et al., "Meta-learning Optimizers for Communication-Efficient Learning", TMLR 2025,
       arXiv:2312.02204.
     """
-    return fast_adafac(
-        "fedlopt-adafac",
-        "mean",
-        num_grads=num_grads,
-        hidden_size=hidden_size,
-        base=base,
-        base_learning_rate=base_learning_rate,
-        base_momentum=base_momentum,
-    )
+    return fast_adafac("fedlopt-adafac", "mean", options)

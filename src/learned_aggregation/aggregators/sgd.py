@@ -11,7 +11,7 @@ def sgd(*, learning_rate: float) -> Aggregator:
 
     params <- params - learning_rate*g.
 
-    Data-parallel: one step a round on the gradient of the round's K*B examples, one communication a step.
+    Data-parallel: one step per round on the gradient of the round's K*B examples, one communication per step.
     It reads that gradient as g = -mean(delta), which it is when every client took ONE local step of plain
     SGD at rate 1 (delta_k = -grad_k). With other local training it is a rule on the pseudo-gradient.
 

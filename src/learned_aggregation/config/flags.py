@@ -52,7 +52,7 @@ def _add_flag(group: Any, row: Setting) -> None:
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
-    """The flags that were given: settings as unread text, `config`, `cfg_options`, `print_config`, `list_tasks`.
+    """The flags of a command line: settings as unread text, `config`, `cfg_options`, `print_config`, `list_tasks`.
 
     Raises:
       UserError: an unknown flag, a flag without its value.
@@ -60,12 +60,12 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     """
     made = parser()
     try:
-        given, unknown_flags = made.parse_known_args(list(argv))
+        flags, unknown_flags = made.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         raise UserError(f"{error.argument_name}: {error.message}. --help says what it takes.") from None
     if unknown_flags:
         _refuse_flag(unknown_flags[0].split("=")[0])
-    return vars(given)
+    return vars(flags)
 
 
 def _refuse_flag(flag: str) -> NoReturn:

@@ -155,14 +155,14 @@ def file_name(such_as: str, *, may_be_empty: bool = False) -> Kind:
     return Kind(check, "NAME", literal=False)
 
 
-def names(each: Check, *, what: str, such_as: str) -> Kind:
-    """Names, given as one, as a comma list or as a list; stored as a tuple. `each` checks one of them."""
+def names(check_name: Check, *, what: str, such_as: str) -> Kind:
+    """Names, given as one, as a comma list or as a list; stored as a tuple. `check_name` checks one of them."""
 
     def check(where: str, value: Any) -> tuple[str, ...]:
         parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
             refuse(where, what, value, f"Give names such as {such_as!r}.")
-        checked = tuple(each(where, part) for part in parts if part)
+        checked = tuple(check_name(where, part) for part in parts if part)
         if len(set(checked)) < len(checked):
             refuse(where, f"{what}, each once", value, "Remove the repetition.")
         return checked

@@ -56,9 +56,9 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
       >>> read_command_line(["--optimizer", "fedavg", "--num_grads", "4"]).config.num_grads
       4
     """
-    given = parse_flags(argv)
-    file, options = given.pop("config", None), given.pop("cfg_options", [])
-    print_config, list_tasks = given.pop("print_config", False), given.pop("list_tasks", False)
+    flags = parse_flags(argv)
+    file, options = flags.pop("config", None), flags.pop("cfg_options", [])
+    print_config, list_tasks = flags.pop("print_config", False), flags.pop("list_tasks", False)
     values = load_file(file, "--config") if file else {}
     sources = {name: f"{file}: {name}" for name in values}
     if options:
@@ -68,7 +68,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     table_source = sources.pop(BY_OPTIMIZER, BY_OPTIMIZER)
     table = _check_by_optimizer(table_source, values.pop(BY_OPTIMIZER, {}))
     _check_known(values, sources)
-    for name, text in given.items():
+    for name, text in flags.items():
         values[name] = SETTINGS[name].kind.read(text)
         sources[name] = f"--{name}"
     defaults = {row.name: row.default for row in SETTINGS.values()}

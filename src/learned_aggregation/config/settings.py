@@ -199,7 +199,7 @@ class Config:
         whole(0, 1000),
         META,
         "outer steps over which the longest episode grows from the shortest to num_inner_steps, by a constant "
-        "factor a step; 0: it is that long from the start",
+        "factor per step; 0: it is that long from the start",
     )
     problems: Sequence[Mapping[str, Any]] = setting(
         [],
@@ -275,7 +275,7 @@ class Config:
         None,
         optional(positive(0.001)),
         META,
-        "what perturbation_std moves to by a constant factor a step, within schedule.decay_steps; None: it stays",
+        "what perturbation_std moves to by a constant factor per step, within schedule.decay_steps; None: it stays",
     )
     meta_loss_split: str | None = setting(
         None,
@@ -300,7 +300,7 @@ class Config:
 
     num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of an entrant")
     eval_every: int | None = setting(
-        None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations a run"
+        None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations per run"
     )
     eval_examples: int | None = setting(
         None,

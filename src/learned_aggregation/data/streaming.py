@@ -161,7 +161,7 @@ def example_bytes(examples: Mapping[str, Any]) -> int:
 
 @contextmanager
 def windows_of(data: Data, sharding: NamedSharding, start: int = 0) -> Iterator[Iterator[FederatedData]]:
-    """The windows start, start + 1, ... of a stream on the device; data that lies there is its own every window.
+    """The windows start, start + 1, ... of a stream on the device; data that lies there is every one of its windows.
 
     At the end of the context the reader's threads stop.
 
@@ -187,12 +187,12 @@ def windows_of_all(
     distinct = _distinct(datas)
     with ExitStack() as stack:
         windows = {
-            each: stack.enter_context(windows_of(data, sharding, start)) for each, data in distinct.items()
+            key: stack.enter_context(windows_of(data, sharding, start)) for key, data in distinct.items()
         }
 
         def together() -> Iterator[tuple[dict[str, FederatedData], ...]]:
             while True:
-                yield _arranged(datas, {each: next(own) for each, own in windows.items()})
+                yield _arranged(datas, {key: next(of_data) for key, of_data in windows.items()})
 
         yield together()
 
@@ -202,8 +202,8 @@ def first_windows(
 ) -> tuple[dict[str, FederatedData], ...]:
     """The data argument of outer step 0."""
     first = {
-        each: data if isinstance(data, FederatedData) else _federated(data, data.whole(0), sharding)
-        for each, data in _distinct(datas).items()
+        key: data if isinstance(data, FederatedData) else _federated(data, data.whole(0), sharding)
+        for key, data in _distinct(datas).items()
     }
     return _arranged(datas, first)
 

@@ -65,7 +65,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
 
 
 def _scaling(name: str) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-    """(scale, shift) of model inputs: ImageNet's have mean 0 and deviation 1 a channel, the others' lie in [0, 1].
+    """(scale, shift) of model inputs: ImageNet's have mean 0 and deviation 1 per channel, the others' lie in [0, 1].
 
     As in the published experiments, whose readers follow google/learned_optimization, tasks/datasets.
     """

@@ -38,7 +38,7 @@ class Places(NamedTuple):
 
 
 def plan(rows: list[np.ndarray], window: int, fresh: int, seed: int, *, always: bool = False) -> Plan:
-    """The plan for windows of `window` examples a client, `fresh` of them new each time.
+    """The plan for windows of `window` examples per client, `fresh` of them new each time.
 
     Clients with no more examples than that are in every window whole, and nothing of them is ever new, unless
     `always` says so (they are augmented anew).

@@ -70,9 +70,11 @@ def job_mesh(num_jobs: int, num_devices: int | None = None, num_clients: int = 1
             f"{num_clients}, the number of clients, and a multiple of {processes}, the number of processes, got "
             f"{num_devices}. Change num_devices, num_tasks or num_grads."
         )
-    each = num_devices // processes
-    of_process = [[d for d in jax.devices() if d.process_index == p][:each] for p in range(processes)]
-    devices = [device for own in of_process for device in own]
+    per_process = num_devices // processes
+    of_processes = [
+        [d for d in jax.devices() if d.process_index == p][:per_process] for p in range(processes)
+    ]
+    devices = [device for of_process in of_processes for device in of_process]
     jobs = math.gcd(num_jobs, num_devices)
     axes = (jobs, num_devices // jobs), (JOBS, CLIENTS), (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh(*axes, devices=devices)

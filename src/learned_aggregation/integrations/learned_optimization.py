@@ -41,7 +41,7 @@ class OptimizerState(NamedTuple):
 
 
 class AggregatorOptimizer(opt_base.Optimizer):
-    """An aggregator as learned_optimization's `Optimizer`: one round a step; see `to_learned_optimizer`."""
+    """An aggregator as learned_optimization's `Optimizer`: one round per step; see `to_learned_optimizer`."""
 
     def __init__(self, agg: DropIn, learning_rate: Any, stacked: bool):
         self._agg, self._learning_rate, self._stacked = agg, learning_rate, stacked
@@ -192,10 +192,10 @@ def _draw(task: Any, split: str, num_batches: int) -> list[Any]:
 
 
 def _stack(where: str, batches: list[Any]) -> Split:
-    """Batches of one structure as examples "0", "1", ..., one a leaf; a task without data gets a column of zeros."""
+    """Batches of one structure as examples "0", "1", ..., one for each leaf; without data, a column of zeros."""
     leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(batch)] for batch in batches]
     first = [leaf.shape for leaf in leaves[0]]
-    other = next((each for each in leaves if [leaf.shape for leaf in each] != first), None)
+    other = next((batch for batch in leaves if [leaf.shape for leaf in batch] != first), None)
     if other is not None:
         raise UserError(
             f"{where}: expected batches of equal shapes, got {first} and {[leaf.shape for leaf in other]}. "

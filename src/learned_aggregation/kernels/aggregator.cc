@@ -134,9 +134,9 @@ struct Factors {
   alignas(64) float spare[kDecays][kTile + kLanes];
 };
 
-// The dense rows that are arrays [n], in the order of fast.given_rows: row(from) for each.
+// The dense rows that are arrays [n], in the order of fast.stored_rows: row(from) for each.
 template <typename Row>
-inline void given_rows(const Tensor& t, const Row& row) {
+inline void stored_rows(const Tensor& t, const Row& row) {
   for (int64_t k = 0; k < t.deltas_count; ++k) row(t.deltas + k * t.n);
   row(t.param);
   for (int d = 0; d < kDecays; ++d) row(t.momentum + d * t.n);
@@ -255,7 +255,7 @@ void add_squares(const Tensor& t, double* sums) {
   constexpr int64_t kBlock = 64 * kTile;  // stays in the cache; a lane's sum over it is exact enough
   for (int64_t start = 0; start < t.n; start += kBlock) {
     double* sum = sums;
-    given_rows(t, [&](const float* from) { *sum++ += squares(from + start, std::min(kBlock, t.n - start)); });
+    stored_rows(t, [&](const float* from) { *sum++ += squares(from + start, std::min(kBlock, t.n - start)); });
     Vector derived[kMostDerived] = {};
     for (int64_t offset = start; offset < std::min(start + kBlock, t.n); offset += kTile) {
       const Tile tile(t, offset);
@@ -272,7 +272,7 @@ template <int V>
 void tile_step(const Tensor& t, const Tile& tile, const Network& net, const Output& output, Scratch& scratch,
                float* step) {
   float* rows = scratch.x.data();
-  given_rows(t, [&](const float* from) {
+  stored_rows(t, [&](const float* from) {
     for (int v = 0; v < V; ++v, rows += kLanes) {
       __builtin_prefetch(from + tile.offset + kTile + v * kLanes);  // the next tile's
       store(rows, tile.read(from, v));

@@ -14,7 +14,7 @@ from learned_aggregation.errors import UserError
 
 HERE = Path(__file__).parent
 SOURCES = tuple(HERE / name for name in ("aggregator.cc", "mlp_sgd.cc"))
-READ = (*SOURCES, HERE / "vectors.h")
+READ = (*SOURCES, *sorted(HERE.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno")
 
 

@@ -128,7 +128,7 @@ def _tile_steps(refs: dict[str, Any], to: Any, hidden: int, view: tuple[int, int
         total += gather("along_p", units[:, None] * size_p + at_p)
         total += gather("along_q", units[:, None] * size_q + at_q)
 
-    # The rows in the order of fast.given_rows and fast.derived_rows.
+    # The rows in the order of fast.stored_rows and fast.derived_rows.
     total = jax.lax.fori_loop(0, deltas, lambda k, total: add(total, k, read("deltas", k)), total)
     mean, rms = read("mean"), read("rms")
     momentum = [read("momentum", d) for d in range(DECAYS)]

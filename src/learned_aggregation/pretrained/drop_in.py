@@ -60,7 +60,7 @@ class DropIn:
         self.name = name or rule_name
         self.rule = get_aggregator(rule_name, **options)
         self.theta = _float32(theta)
-        self.clients = fixed_clients(rule_name, options)
+        self.clients = self.rule.num_clients
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
@@ -137,7 +137,7 @@ class DropIn:
         self._warn_outside("num_local_steps", num_local_steps)
         self._warn_outside("local_learning_rate", local_learning_rate)
 
-    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once a compilation. The rules compute
+    # Whatever depends on shapes and dtypes alone is checked while JAX traces: once per compilation. The rules compute
     # in float32 also where the user's default is float64.
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
@@ -238,7 +238,7 @@ class DropIn:
     def _check_structure(self, what: str, tree: Any, like: Any) -> None:
         if jax.tree.structure(tree) == jax.tree.structure(like):
             return
-        got, want = (dict.fromkeys(named_leaves(each), "one") for each in (tree, like))
+        got, want = (dict.fromkeys(named_leaves(found), "one") for found in (tree, like))
         change = first_difference(got, want)
         if change is None:
             detail = "another container"
@@ -275,22 +275,6 @@ class DropIn:
                 OutsideTrainedRange,
                 stacklevel=3,
             )
-
-
-def fixed_clients(rule_name: str, options: Mapping[str, Any]) -> int | None:
-    """The number of clients that a rule with these options is made for; None if it takes any.
-
-    A rule that reads every client's delta has a theta that grows with num_grads.
-    """
-    if "num_grads" not in accepted_options(rule_name):
-        return None
-    clients = int(options.get("num_grads", 8))
-
-    def theta_shapes(num_grads: int) -> dict[str, tuple[int, ...]]:
-        rule = get_aggregator(rule_name, **{**options, "num_grads": num_grads})
-        return shapes(jax.eval_shape(rule.init_theta, jax.random.key(0)))
-
-    return clients if theta_shapes(clients) != theta_shapes(clients + 1) else None
 
 
 def _float32(tree: Any) -> Any:

@@ -115,8 +115,8 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
     Raises:
       UserError: nothing there, or a directory without a theta.
     """
-    named = pretrained_directory(path)
-    given, path = path, Path(os.path.abspath(path if named is None else named))
+    asked, directory = path, pretrained_directory(path)
+    path = Path(os.path.abspath(asked if directory is None else directory))
     if (path / CARD_FILE).is_file():
         found = path / THETA_FILE
     elif path.suffix == ".safetensors" or path.suffix in _PICKLES:
@@ -128,11 +128,11 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
     if found.is_file():
         return found
     got = "no such file" if found == path else f"no {found}"
-    if Path(given).name == str(given) and found != path and not path.exists():
+    if Path(asked).name == str(asked) and found != path and not path.exists():
         known = pretrained_names()
         raise UserError(
-            f"{given}: expected a pretrained aggregator ({', '.join(known) or 'none is here'}) or the path of a "
-            f"theta, got neither.{nearest(str(given), known) or ' Check the name.'}"
+            f"{asked}: expected a pretrained aggregator ({', '.join(known) or 'none is here'}) or the path of a "
+            f"theta, got neither.{nearest(str(asked), known) or ' Check the name.'}"
         )
     raise UserError(
         f"{path}: expected a theta (.safetensors, .pickle, or a checkpoint directory), got {got}. "

@@ -147,13 +147,13 @@ def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
     """ "128x64" -> (128, 64) and "128_pow3" -> (128, 128, 128). Raises a UserError for anything else."""
     width, power, depth = arguments.partition("_pow")
     widths = width.split("x") * (int(depth) if depth.isdecimal() and len(depth) < 4 else 0 if power else 1)
-    if not widths or not all(each.isdecimal() and int(each) > 0 for each in widths):
+    if not widths or not all(width.isdecimal() and int(width) > 0 for width in widths):
         raise UserError(
             f"model {model + arguments!r}: expected {model} followed by widths joined by x, such as "
             f"{model}64x32, or by a width and a depth, such as {model}64_pow3, got {arguments!r}. "
             "Write the widths as whole numbers of at least 1."
         )
-    return tuple(int(each) for each in widths)
+    return tuple(int(width) for width in widths)
 
 
 def width_probes(name: str, width: int) -> tuple[str, str]:
@@ -169,7 +169,7 @@ def width_probes(name: str, width: int) -> tuple[str, str]:
             f"'mup', got {name!r}. Use parametrization='standard', or a task such as {EXAMPLE}."
         )
     depth = len(parse_widths(parsed.family, parsed.arguments))
-    models = (parsed.family + "x".join([str(each)] * depth) for each in (width, 2 * width))
+    models = (parsed.family + "x".join([str(w)] * depth) for w in (width, 2 * width))
     base, wider = (f"{model}_{parsed.dataset}_{parsed.size}" for model in models)
     return base, wider
 

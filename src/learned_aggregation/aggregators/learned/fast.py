@@ -3,12 +3,12 @@
 It computes what `rules` computes from the same theta, tensor by tensor. Four exact identities save work:
 
 - the step features are equal for every parameter: their part of the first layer is a bias;
-- a feature's normalisation is one number a tensor: it scales a row of the first layer's weights;
+- a feature's normalisation is one number per tensor: it scales a row of the first layer's weights;
 - the row and column statistics of a matrix vary along one dimension: they enter the first layer as the sum of
-  a term a row and a term a column, and their mean squares are those of the vectors;
+  a term per row and a term per column, and their mean squares are those of the vectors;
 - the features that a tensor of rank < 2 has twice share one row, whose weights are added.
 
-What is left are the dense rows: features with one value a parameter, as a matrix [F, N] with the parameters
+What is left are the dense rows: features with one value per parameter, as a matrix [F, N] with the parameters
 last. A tensor of more than BLOCK parameters is walked in blocks that stay in the cache, twice: once for the
 mean squares, once for the network. Source of the mathematics: see `features` and `accumulators`.
 """
@@ -31,7 +31,7 @@ from learned_aggregation.aggregators.learned.accumulators import (
     safe_rsqrt,
     update_vectors,
 )
-from learned_aggregation.aggregators.learned.base import Output, make_base
+from learned_aggregation.aggregators.learned.base import Output
 from learned_aggregation.aggregators.learned.fast_blocks import (
     Block,
     View,
@@ -43,6 +43,7 @@ from learned_aggregation.aggregators.learned.fast_blocks import (
     walk,
 )
 from learned_aggregation.aggregators.learned.features import STEP_SCALES, delta_features, step_features
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.aggregators.learned.rules import (
     LearnedState,
     adafac_family,
@@ -96,10 +97,10 @@ class Tensor(NamedTuple):
     factor_q: Array | None = None
 
 
-def given_rows(tensor: Tensor) -> list[Array]:
+def stored_rows(tensor: Tensor) -> list[Array]:
     """The dense rows that are arrays already."""
-    given = [tensor.deltas, tensor.param, tensor.momentum, tensor.rms, tensor.diag]
-    return [x for x in given if x is not None]
+    rows = [tensor.deltas, tensor.param, tensor.momentum, tensor.rms, tensor.diag]
+    return [x for x in rows if x is not None]
 
 
 def derived_rows(tensor: Tensor) -> list[Array]:
@@ -140,7 +141,7 @@ def mean_squares(tensor: Tensor, view: View, limit: int | None) -> Float[Array, 
         rows = jnp.concatenate(derived_rows(at_block(tensor, block)))
         return total + jnp.sum(rows * rows, axis=1)
 
-    sums = [jnp.sum(x * x, axis=1) for x in given_rows(tensor)]
+    sums = [jnp.sum(x * x, axis=1) for x in stored_rows(tensor)]
     derived = jax.eval_shape(derived_rows, tensor)
     if derived:
         sums.append(walk(view, limit, body, jnp.zeros(sum(len(x) for x in derived))))
@@ -154,7 +155,7 @@ def network_steps(
 
     def body(steps, block):
         part = at_block(tensor, block)
-        rows = jnp.concatenate(given_rows(part) + derived_rows(part))
+        rows = jnp.concatenate(stored_rows(part) + derived_rows(part))
         hidden = net.dense.T @ rows + net.bias[:, None]
         if net.along_p is not None and net.along_q is not None:
             hidden = hidden + outer_sum(cut(net.along_p, block), cut(net.along_q, block))
@@ -216,17 +217,17 @@ def adafac_tensor(
 
     # The published order of the inputs: see features.adafac_features.
     places = [d + 5, d + 12, d + 15, d + 18, d + 21, d + 24, d + 27]
-    given, derived, w_row, w_col, w_inverse_row, w_inverse_col, by_factor, _ = jnp.split(
+    stored, derived, w_row, w_col, w_inverse_row, w_inverse_col, by_factor, _ = jnp.split(
         weights["w0"], places
     )
     dims = factored_dims(shape)
     sides: tuple[Array | None, Array | None] = (None, None)
     if dims is None or row_factor is None or col_factor is None:
         tensor = tensor._replace(diag=diag)
-        dense = jnp.concatenate([given, w_row + w_col, derived, by_factor, w_inverse_row + w_inverse_col])
+        dense = jnp.concatenate([stored, w_row + w_col, derived, by_factor, w_inverse_row + w_inverse_col])
     else:
         d1, d0 = dims
-        dense = jnp.concatenate([given, derived, by_factor])
+        dense = jnp.concatenate([stored, derived, by_factor])
         without_d0, without_d1 = view_without(shape, d0), view_without(shape, d1)
         of_row = side(jnp.concatenate([w_row, w_inverse_row]), row.reshape(-1, *without_d0))
         of_col = side(jnp.concatenate([w_col, w_inverse_col]), col.reshape(-1, *without_d1))
@@ -265,37 +266,21 @@ def in_blocks(update: Callable[..., Any]) -> Callable[..., Any]:
     return walked
 
 
-def fast_adafac(
-    name: str,
-    inputs: str,
-    *,
-    num_grads: int,
-    hidden_size: int,
-    base: str = "none",
-    base_learning_rate: Any = 1.0,
-    base_momentum: Any = 0.5,
-) -> Aggregator:
+def fast_adafac(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
     """`rules.adafac_family`, fast; the same theta, the same state but that momentum and rms are flat."""
-    rates = (base_learning_rate, base_momentum)
-    oracle = adafac_family(
-        name,
-        inputs,
-        num_grads=num_grads,
-        hidden_size=hidden_size,
-        base=base,
-        base_learning_rate=rates[0],
-        base_momentum=rates[1],
-    )
+    oracle = adafac_family(name, inputs, options)
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
-        under = make_base(name, base, *rates)
+        base_rule = options.base_rule(name, rates)
         decays, step = decays_of(theta), step_features(agg_state.round)
         leaves = leaf_inputs(delta, weight, params)
-        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
+        from_base, outputs, velocity = base_steps(
+            base_rule, agg_state.velocity, [mean for _, mean, _ in leaves]
+        )
         accumulators, steps = [], []
         for old, (param, mean, deltas), b, output in zip(
-            agg_state.accumulators, leaves, below, outputs, strict=True
+            agg_state.accumulators, leaves, from_base, outputs, strict=True
         ):
             new, moved = old, param
             if param.size:
@@ -313,41 +298,27 @@ def fast_adafac(
         return state._replace(accumulators=tuple(map(flattened, state.accumulators)))
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
-        check_cohort(name, inputs, num_grads, client_update)
-        return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
+        check_cohort(name, inputs, options.num_grads, client_update)
+        return steps_and_state(
+            options.rates, theta, client_update.delta, client_update.weight, agg_state, params
+        )
 
-    return Aggregator(oracle.init_theta, init, update)
+    return oracle._replace(init=init, update=update)
 
 
-def fast_plain(
-    name: str,
-    inputs: str,
-    *,
-    num_grads: int,
-    hidden_size: int,
-    base: str = "none",
-    base_learning_rate: Any = 1.0,
-    base_momentum: Any = 0.5,
-) -> Aggregator:
+def fast_plain(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
     """`rules.plain_family`, fast; the same theta and state."""
-    rates = (base_learning_rate, base_momentum)
-    oracle = plain_family(
-        name,
-        inputs,
-        num_grads=num_grads,
-        hidden_size=hidden_size,
-        base=base,
-        base_learning_rate=rates[0],
-        base_momentum=rates[1],
-    )
+    oracle = plain_family(name, inputs, options)
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
-        under = make_base(name, base, *rates)
+        base_rule = options.base_rule(name, rates)
         step, steps = step_features(agg_state.round), []
         leaves = leaf_inputs(delta, weight, params)
-        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
-        for (param, mean, deltas), b, output in zip(leaves, below, outputs, strict=True):
+        from_base, outputs, velocity = base_steps(
+            base_rule, agg_state.velocity, [mean for _, mean, _ in leaves]
+        )
+        for (param, mean, deltas), b, output in zip(leaves, from_base, outputs, strict=True):
             delta_inputs = delta_features(inputs, mean, deltas)
             d = delta_inputs.shape[0]
             tensor = Tensor(delta_inputs.reshape(d, -1), param.reshape(1, -1))
@@ -360,7 +331,9 @@ def fast_plain(
         return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1, velocity)
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
-        check_cohort(name, inputs, num_grads, client_update)
-        return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
+        check_cohort(name, inputs, options.num_grads, client_update)
+        return steps_and_state(
+            options.rates, theta, client_update.delta, client_update.weight, agg_state, params
+        )
 
-    return Aggregator(oracle.init_theta, oracle.init, update)
+    return oracle._replace(update=update)

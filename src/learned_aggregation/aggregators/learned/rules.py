@@ -21,7 +21,6 @@ from learned_aggregation.aggregators.learned.base import (
     LAST_LAYER,
     Base,
     Output,
-    make_base,
     rms,
 )
 from learned_aggregation.aggregators.learned.features import (
@@ -32,16 +31,17 @@ from learned_aggregation.aggregators.learned.features import (
     step_features,
 )
 from learned_aggregation.aggregators.learned.network import apply_network, init_network
+from learned_aggregation.aggregators.learned.options import LearnedOptions
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated.averaging import weighted_mean
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Theta
 
 
 class LearnedState(NamedTuple):
-    """accumulators: one Accumulators a leaf of params (() in the plain family), in leaf order.
+    """accumulators: one Accumulators for each leaf of params (() in the plain family), in leaf order.
 
     round: rounds done so far.
-    velocity: the base rule's, one a leaf of params; () without a base.
+    velocity: the base rule's, one for each leaf of params; () without a base.
     """
 
     accumulators: tuple[Accumulators, ...]
@@ -51,6 +51,11 @@ class LearnedState(NamedTuple):
 
 def num_delta_inputs(inputs: str, num_grads: int) -> int:
     return {"mean": 1, "all": num_grads, "mean+all": 1 + num_grads}[inputs]
+
+
+def clients_of(inputs: str, options: LearnedOptions) -> int | None:
+    """The K that theta is made for; None where the network reads the mean alone."""
+    return None if inputs == "mean" else options.num_grads
 
 
 def check_cohort(name: str, inputs: str, num_grads: int, update: ClientUpdate) -> None:
@@ -115,43 +120,38 @@ def steps_to_tree(params: Params, steps: list[Array]) -> Params:
     return structure.unflatten([s.reshape(p.shape) for p, s in zip(leaves, steps, strict=True)])
 
 
-def plain_family(
-    name: str,
-    inputs: str,
-    *,
-    num_grads: int,
-    hidden_size: int,
-    base: str = "none",
-    base_learning_rate: Any = 1.0,
-    base_momentum: Any = 0.5,
-) -> Aggregator:
+def plain_family(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
     """An aggregator without accumulators: delta inputs and W, normalised, and the step features.
 
     Args:
+      name: the aggregator's, for errors.
       inputs: "mean", "all" or "mean+all".
-      base: see `make_base`, also for base_learning_rate and base_momentum.
+    Raises:
+      UserError: an unknown base, a rate out of its range; at update, another number of clients than num_grads.
     """
-    under = make_base(name, base, base_learning_rate, base_momentum)
-    num_inputs = num_delta_inputs(inputs, num_grads) + 1 + len(STEP_SCALES)
+    base_rule = options.base_rule(name)
+    num_inputs = num_delta_inputs(inputs, options.num_grads) + 1 + len(STEP_SCALES)
 
     def init_theta(key: Key) -> Theta:
-        return {"nn": init_correction(init_network(key, num_inputs, hidden_size), under)}
+        return {"nn": init_correction(init_network(key, num_inputs, options.hidden_size), base_rule)}
 
     def init(theta: Theta, params: Params) -> LearnedState:
-        return LearnedState((), jnp.int32(0), init_velocity(under, params))
+        return LearnedState((), jnp.int32(0), init_velocity(base_rule, params))
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
-        check_cohort(name, inputs, num_grads, client_update)
+        check_cohort(name, inputs, options.num_grads, client_update)
         step = step_features(agg_state.round)
         leaves = leaf_inputs(client_update.delta, client_update.weight, params)
-        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
+        from_base, outputs, velocity = base_steps(
+            base_rule, agg_state.velocity, [mean for _, mean, _ in leaves]
+        )
         steps = []
-        for (param, mean, deltas), b, output in zip(leaves, below, outputs, strict=True):
+        for (param, mean, deltas), b, output in zip(leaves, from_base, outputs, strict=True):
             raw = jnp.concatenate([delta_features(inputs, mean, deltas), param[None]])
             steps.append(b + network_step(theta["nn"], normalise(raw), step, output))
         return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1, velocity)
 
-    return Aggregator(init_theta, init, update)
+    return Aggregator(init_theta, init, update, clients_of(inputs, options))
 
 
 def init_adafac_theta(key: Key, num_inputs: int, hidden_size: int, base: Base | None) -> Theta:
@@ -171,44 +171,39 @@ def decays_of(theta: Theta) -> Decays:
     )
 
 
-def adafac_family(
-    name: str,
-    inputs: str,
-    *,
-    num_grads: int,
-    hidden_size: int,
-    base: str = "none",
-    base_learning_rate: Any = 1.0,
-    base_momentum: Any = 0.5,
-) -> Aggregator:
+def adafac_family(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
     """An aggregator with momentum, rms and Adafactor accumulators, driven by the mean delta.
 
     The accumulators are updated first; the features read the new accumulators and the old params.
 
     Args:
+      name: the aggregator's, for errors.
       inputs: "mean" or "all".
-      base: see `make_base`, also for base_learning_rate and base_momentum.
+    Raises:
+      UserError: an unknown base, a rate out of its range; at update, another number of clients than num_grads.
     """
-    under = make_base(name, base, base_learning_rate, base_momentum)
+    base_rule = options.base_rule(name)
     counts = (len(MOMENTUM_DECAYS), len(RMS_DECAYS), len(ADAFACTOR_DECAYS))
-    num_inputs = num_delta_inputs(inputs, num_grads) + 27 + len(STEP_SCALES)
+    num_inputs = num_delta_inputs(inputs, options.num_grads) + 27 + len(STEP_SCALES)
 
     def init_theta(key: Key) -> Theta:
-        return init_adafac_theta(key, num_inputs, hidden_size, under)
+        return init_adafac_theta(key, num_inputs, options.hidden_size, base_rule)
 
     def init(theta: Theta, params: Params) -> LearnedState:
         shapes = [as_tensor(leaf).shape for leaf in jax.tree.leaves(params)]
         accumulators = tuple(init_accumulators(shape, counts) for shape in shapes)
-        return LearnedState(accumulators, jnp.int32(0), init_velocity(under, params))
+        return LearnedState(accumulators, jnp.int32(0), init_velocity(base_rule, params))
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: LearnedState, params: Params):
-        check_cohort(name, inputs, num_grads, client_update)
+        check_cohort(name, inputs, options.num_grads, client_update)
         decays, step = decays_of(theta), step_features(agg_state.round)
         leaves = leaf_inputs(client_update.delta, client_update.weight, params)
-        below, outputs, velocity = base_steps(under, agg_state.velocity, [mean for _, mean, _ in leaves])
+        from_base, outputs, velocity = base_steps(
+            base_rule, agg_state.velocity, [mean for _, mean, _ in leaves]
+        )
         accumulators, steps = [], []
         for old, (param, mean, deltas), b, output in zip(
-            agg_state.accumulators, leaves, below, outputs, strict=True
+            agg_state.accumulators, leaves, from_base, outputs, strict=True
         ):
             if not param.size:
                 accumulators.append(old)
@@ -221,4 +216,4 @@ def adafac_family(
         state = LearnedState(tuple(accumulators), agg_state.round + 1, velocity)
         return steps_to_tree(params, steps), state
 
-    return Aggregator(init_theta, init, update)
+    return Aggregator(init_theta, init, update, clients_of(inputs, options))

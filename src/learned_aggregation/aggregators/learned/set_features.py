@@ -178,9 +178,9 @@ def whole_model(
     total = float(sum(counts))
     alignment = sum(h.alignment * (n / total) for h, n in zip(histories, counts, strict=True))
     mean = sum(jnp.sum(c.mean**2) for c in cohorts) / total
-    each = sum(c.size * (n / total) for c, n in zip(cohorts, counts, strict=True) if n)
+    of_clients = sum(c.size * (n / total) for c, n in zip(cohorts, counts, strict=True) if n)
     time = jnp.tanh(round_index.astype(jnp.float32) / jnp.array(TIME_SCALES) - 1.0)
-    agreement = log_ratio(jnp.asarray(mean), jnp.asarray(each))
+    agreement = log_ratio(jnp.asarray(mean), jnp.asarray(of_clients))
     return jnp.concatenate([jnp.asarray(alignment), agreement[None], time])
 
 

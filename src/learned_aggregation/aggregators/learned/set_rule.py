@@ -39,7 +39,7 @@ TRUST = 6.0
 
 
 class SetState(NamedTuple):
-    """history and velocity: one a leaf of params, in leaf order; round: rounds done so far."""
+    """history and velocity: one for each leaf of params, in leaf order; round: rounds done so far."""
 
     history: tuple[History, ...]
     velocity: tuple[Any, ...]
@@ -52,7 +52,7 @@ def set_rule(
     """See `fedlagg_set`."""
     rates = (base_learning_rate, base_momentum)
 
-    def under(rates: tuple[Any, Any]) -> Base:
+    def base_rule(rates: tuple[Any, Any]) -> Base:
         rule = make_base(name, base, *rates)
         if rule is None:
             raise UserError(
@@ -60,7 +60,7 @@ def set_rule(
             )
         return rule
 
-    under(rates)
+    base_rule(rates)
 
     def init_theta(key: Key) -> Theta:
         weights = init_network(key, NUM_FEATURES + NUM_SCALARS, hidden_size)
@@ -68,7 +68,7 @@ def set_rule(
 
     def init(theta: Theta, params: Params) -> SetState:
         histories = tuple(init_history(as_tensor(leaf)) for leaf in jax.tree.leaves(params))
-        return SetState(histories, init_velocity(under(rates), params), jnp.int32(0))
+        return SetState(histories, init_velocity(base_rule(rates), params), jnp.int32(0))
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
@@ -76,12 +76,12 @@ def set_rule(
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
         cohorts = [cohort_statistics(d, weight) for d in deltas]
         means = [c.mean.reshape(p.shape) for c, p in zip(cohorts, leaves, strict=True)]
-        below, _, velocity = base_steps(under(rates), agg_state.velocity, means)
+        from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
         old = zip(agg_state.history, means, strict=True)
         histories = [remember(history, mean) for history, mean in old]
         shared = whole_model(cohorts, histories, agg_state.round)
         steps = []
-        for param, cohort, history, b in zip(leaves, cohorts, histories, below, strict=True):
+        for param, cohort, history, b in zip(leaves, cohorts, histories, from_base, strict=True):
             steps.append(
                 tensor_step(theta["nn"], cohort, history, b, param, shared, limit) if param.size else b
             )

@@ -1,4 +1,4 @@
-"""A few classes a client: the pathological split."""
+"""A few classes per client: the pathological split."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Where a run's metrics go: one row of numbers a step, to one or several places."""
+"""Where a run's metrics go: one row of numbers per step, to one or several places."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""metrics.csv: one line a logged step, readable while the run goes on."""
+"""metrics.csv: one line per logged step, readable while the run goes on."""
 
 import csv
 import errno

@@ -1,1 +1,1 @@
-"""flax.linen models, one family a file; sizes come from the name."""
+"""flax.linen models, one family per file; sizes come from the name."""
