@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close, specs
-from wire import EF14, EF21, PLAIN, VARIANTS, label, mixed_tree, pack, unpack
+from wire import EF14, EF21, PLAIN, VARIANTS, label, mixed_tree, pack, quick, unpack
 
 import learned_aggregation
 from learned_aggregation import get_compressor
@@ -65,11 +65,6 @@ def _compiled(name: str, options: tuple) -> Compiled:
         return message, feedback, compressor.decode(message)
 
     return Compiled(compressor, quick(compressor.encode), quick(compressor.decode), quick(jax.vmap(step)))
-
-
-def quick(function):
-    """Compiled without LLVM's optimisations, which take half of the time and nothing here needs."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def compiled(name: str, options: dict) -> Compiled:

@@ -29,6 +29,11 @@ def label(value) -> str:
     return value if isinstance(value, str) else ",".join(f"{k}={v}" for k, v in value.items()) or "-"
 
 
+def quick(function):
+    """Compiled without LLVM's optimisations, which take half of the time and nothing here needs."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def mixed_tree(key: jax.Array, leading: tuple[int, ...] = ()) -> dict:
     """Low and high ranks, an empty tensor, None, bfloat16; a kernel of many chunks of 16 and a rest."""
     shapes = {"vector": (37,), "kernel": (3, 2, 5, 23), "empty": (3, 0)}
