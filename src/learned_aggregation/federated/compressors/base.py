@@ -1,9 +1,10 @@
 """What the compressors share: messages whose fields know their width on the wire, one message for a tree."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,51 +68,41 @@ def message_bits(message: Any) -> float:
 class TensorCode(NamedTuple):
     """How one tensor crosses: float32, of any rank, never empty.
 
-    encode: (x, state, key) -> (a pytree of `Field`, state).
-    decode: (the pytree, shape, key) -> x as the receiver sees it, float32; key is None without a shared seed.
+    encode: (x, state, noise) -> (a pytree of `Field`, state).
+    decode: (the pytree, shape, noise) -> x as the receiver sees it, float32.
     init: shape -> state; None for a code without state, whose `encode` gets and returns ().
+    random: who draws noise, uint32 [numbers of the tensor]: nobody (it is None), the sender, or both from a seed
+      of 32 bits in the message, so that the receiver's noise is the sender's.
     """
 
-    encode: Callable[[Float[Array, "..."], Any, Key], tuple[Any, Any]]
+    encode: Callable[[Float[Array, "..."], Any, Any], tuple[Any, Any]]
     decode: Callable[[Any, Shape, Any], Float[Array, "..."]]
     init: Callable[[Shape], Any] | None = None
+    random: Literal["nobody", "sender", "both"] = "nobody"
 
 
-def per_tensor(code: TensorCode, *, shared_seed: bool = False) -> Compressor:
-    """The compressor that sends each tensor of a tree by `code`, in float32; empty tensors take no bits.
-
-    Args:
-      shared_seed: encode and decode get the same key for a tensor, from one 32-bit seed in the message.
-    """
+def per_tensor(code: TensorCode) -> Compressor:
+    """The compressor that sends each tensor of a tree by `code`, in float32; empty tensors take no bits."""
 
     def init(params: Params) -> Feedback:
         if code.init is None:
             return ()
-        return tuple(code.init(shape) for shape in _layout(shapes_of(params)).shapes if math.prod(shape))
+        return tuple(map(code.init, _full(_layout(shapes_of(params)))))
 
     def encode(delta: Params, feedback: Feedback, key: Key) -> tuple[Message, Feedback]:
         layout = _layout(shapes_of(delta))
         full = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(delta) if jnp.size(leaf)]
-        seed = Field(jax.random.bits(key, (), jnp.uint32), SEED_BITS) if shared_seed else None
-        key = _shared_key(seed) if seed else key
+        seed = Field(jax.random.bits(key, (), jnp.uint32), SEED_BITS) if code.random == "both" else None
+        noise = _noise(_shared_key(seed) if seed else key, layout, code.random != "nobody")
         states = feedback if code.init else ((),) * len(full)
-        sent = [
-            code.encode(x, state, jax.random.fold_in(key, i))
-            for i, (x, state) in enumerate(zip(full, states, strict=True))
-        ]
+        sent = list(map(code.encode, full, states, noise))
         message = Message(tuple(tensor for tensor, _ in sent), seed, layout)
         return message, tuple(state for _, state in sent) if code.init else ()
 
     def decode(message: Message) -> Params:
-        layout = message.layout
-        full = [shape for shape in layout.shapes if math.prod(shape)]
-        key = _shared_key(message.seed) if message.seed else None
-        decoded = iter(
-            [
-                code.decode(tensor, shape, None if key is None else jax.random.fold_in(key, i))
-                for i, (tensor, shape) in enumerate(zip(message.tensors, full, strict=True))
-            ]
-        )
+        layout, seed = message.layout, message.seed
+        noise = _noise(_shared_key(seed) if seed else None, layout, seed is not None)
+        decoded = map(code.decode, message.tensors, _full(layout), noise)
         leaves = [
             (next(decoded) if math.prod(shape) else jnp.zeros(shape)).astype(dtype)
             for shape, dtype in zip(layout.shapes, layout.dtypes, strict=True)
@@ -141,6 +132,23 @@ def _layout(shapes: Params) -> Layout:
                 "Keep what is no float out of the delta."
             )
     return Layout(structure, tuple(leaf.shape for leaf in leaves), tuple(leaf.dtype for leaf in leaves))
+
+
+def _full(layout: Layout) -> list[Shape]:
+    """The shapes of the tensors that have numbers."""
+    return [shape for shape in layout.shapes if math.prod(shape)]
+
+
+def _noise(key: Any, layout: Layout, drawn: bool) -> list[Any]:
+    """Random bits for each tensor that has numbers, uint32 [n], or None for each."""
+    sizes = [math.prod(shape) for shape in _full(layout)]
+    if not drawn:
+        return [None] * len(sizes)
+    # Drawn at once, on one axis: XLA takes about half a second to compile a draw, so one for each tensor would make
+    # the compilation of a round minutes long.
+    bits = jax.random.bits(key, (sum(sizes),), jnp.uint32)
+    ends = list(itertools.accumulate(sizes))
+    return [bits[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _shared_key(seed: Field) -> Key:

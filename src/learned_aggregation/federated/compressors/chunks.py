@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from learned_aggregation.federated.compressors.base import Shape
 
@@ -19,7 +19,7 @@ def row_shapes(size: int, chunk: int) -> list[tuple[int, int]]:
     return [(whole, length), *([(1, rest)] if rest else [])]
 
 
-def split(x: Float[Array, "..."], chunk: int) -> list[Float[Array, "rows length"]]:
+def split(x: Shaped[Array, "..."], chunk: int) -> list[Shaped[Array, "rows length"]]:
     """The chunks of a tensor in row-major order, in blocks shaped as `row_shapes` says."""
     flat, start, blocks = x.reshape(-1), 0, []
     for rows, length in row_shapes(x.size, chunk):

@@ -19,7 +19,7 @@ def none() -> Compressor:
     """
     return per_tensor(
         TensorCode(
-            encode=lambda x, state, key: (Field(x, 32), state),
-            decode=lambda sent, shape, key: sent.values,
+            encode=lambda x, state, noise: (Field(x, 32), state),
+            decode=lambda sent, shape, noise: sent.values,
         )
     )

@@ -57,7 +57,7 @@ def powersgd(*, rank: int = 2) -> Compressor:
         q = jax.random.normal(jax.random.key(0, impl="threefry2x32"), (columns, rank), jnp.float32)
         return q / jnp.linalg.norm(q, axis=0)
 
-    def encode(x, q, key):
+    def encode(x, q, noise):
         rows, columns = _matrix(x.shape)
         if not _thinner(rows, columns, rank):
             return Field(x, 32), ()
@@ -67,7 +67,7 @@ def powersgd(*, rank: int = 2) -> Compressor:
         new = _product(matrix.T, p)
         return (Field(p, 32), Field(new * top.reshape(()), 32)), _directions(new, q)
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         if isinstance(sent, Field):
             return sent.values
         p, q = sent

@@ -1,6 +1,5 @@
 """`qsgd`: stochastic rounding to evenly spaced levels."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -46,28 +45,28 @@ def qsgd(*, bits: int, norm: str = "l2", bucket: int = 0) -> Compressor:
     check_whole("qsgd", "bucket", bucket, 0)
     levels = 2 ** (bits - 1) - 1
 
-    def encode_rows(x: Float[Array, "rows length"], key: jax.Array):
+    def encode_rows(x: Float[Array, "rows length"], uniform: Float[Array, "rows length"]):
         top = peak(x, axis=1)
         ratio = jnp.abs(x) / top
         length = jnp.sqrt(jnp.sum(ratio**2, axis=1, keepdims=True)) if norm == "l2" else 1.0
         exact = ratio / jnp.where(length == 0.0, 1.0, length) * levels
         low = jnp.floor(exact)
         # Not floor(exact + u): that sum rounds, and near the top it reaches a level that does not exist.
-        up = jax.random.uniform(key, x.shape) < exact - low
+        up = uniform < exact - low
         level = jnp.minimum(low + up, levels).astype(jnp.uint8)
         sign = (x < 0).astype(jnp.uint8) << (bits - 1)
         return Field(top * length, 32), Field(sign | level, bits)
 
-    def encode(x, state, key):
-        blocks = enumerate(split(x, bucket))
-        return [encode_rows(block, jax.random.fold_in(key, i)) for i, block in blocks], state
+    def encode(x, state, noise):
+        uniform = (noise >> 8).astype(jnp.float32) * 2.0**-24  # in [0, 1)
+        return list(map(encode_rows, split(x, bucket), split(uniform, bucket))), state
 
     def decode_rows(size: Field, code: Field) -> Float[Array, "rows length"]:
         level = (code.values & levels).astype(jnp.float32)
         sign = jnp.where(code.values >> (bits - 1) == 1, -1.0, 1.0)
         return sign * (level / levels) * size.values
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         return join([decode_rows(*block) for block in sent], shape)
 
-    return per_tensor(TensorCode(encode, decode))
+    return per_tensor(TensorCode(encode, decode, random="sender"))

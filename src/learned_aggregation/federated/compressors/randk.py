@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, UInt32
 
 from learned_aggregation.federated.compressors.base import (
     Field,
@@ -15,7 +15,7 @@ from learned_aggregation.federated.compressors.base import (
     per_tensor,
 )
 from learned_aggregation.federated.compressors.chunks import join, place, row_shapes, share, split
-from learned_aggregation.types import Compressor, Key
+from learned_aggregation.types import Compressor
 
 
 def randk(*, fraction: float, chunk: int = 0, unbiased: bool = True) -> Compressor:
@@ -49,23 +49,25 @@ def randk(*, fraction: float, chunk: int = 0, unbiased: bool = True) -> Compress
     check_whole("randk", "chunk", chunk, 0)
     check_choice("randk", "unbiased", unbiased, (True, False))
 
-    def draw(size: int, key: Key) -> list[Int[Array, "rows k"]]:
+    def coordinates(noise: UInt32[Array, "n"]) -> list[Int[Array, "rows k"]]:
+        # Sorted by random numbers, a row's indices are in random order. With 32 bits two of a million numbers are
+        # equal at the k-th place, where the order would then favour the first, once in some thousand draws.
         drawn = []
-        for i, (rows, length) in enumerate(row_shapes(size, chunk)):
-            order = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (rows, length))
-            order = jax.random.permutation(jax.random.fold_in(key, i), order, axis=1, independent=True)
-            drawn.append(order[:, : share(fraction, length)])
+        for bits in split(noise, chunk):
+            indices = jax.lax.broadcasted_iota(jnp.int32, bits.shape, 1)
+            _, order = jax.lax.sort_key_val(bits, indices, dimension=1)
+            drawn.append(order[:, : share(fraction, bits.shape[1])])
         return drawn
 
-    def encode(x, state, key):
-        blocks = zip(split(x, chunk), draw(x.size, key), strict=True)
+    def encode(x, state, noise):
+        blocks = zip(split(x, chunk), coordinates(noise), strict=True)
         return [Field(jnp.take_along_axis(block, drawn, axis=1), 32) for block, drawn in blocks], state
 
-    def decode(sent, shape, key):
-        size, blocks = math.prod(shape), []
-        for field, drawn, (_, length) in zip(sent, draw(size, key), row_shapes(size, chunk), strict=True):
+    def decode(sent, shape, noise):
+        blocks, shapes = [], row_shapes(math.prod(shape), chunk)
+        for field, drawn, (_, length) in zip(sent, coordinates(noise), shapes, strict=True):
             factor = length / share(fraction, length) if unbiased else 1.0
             blocks.append(place(field.values * factor, drawn, length))
         return join(blocks, shape)
 
-    return per_tensor(TensorCode(encode, decode), shared_seed=True)
+    return per_tensor(TensorCode(encode, decode, random="both"))

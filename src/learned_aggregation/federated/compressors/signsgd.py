@@ -24,12 +24,12 @@ def signsgd() -> Compressor:
       Karimireddy et al., "Error Feedback Fixes SignSGD", ICML 2019, arXiv:1901.09847, Algorithm 1 (the scaled sign).
     """
 
-    def encode(x, state, key):
+    def encode(x, state, noise):
         top = peak(x)
         scale = jnp.mean(jnp.abs(x) / top) * top.reshape(())
         return (Field(scale, 32), Field((x < 0).astype(jnp.uint8), 1)), state
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         scale, negative = sent
         return jnp.where(negative.values == 1, -scale.values, scale.values)
 

@@ -62,7 +62,7 @@ def sparseloco(*, chunk: int = 4096, k: int = 64) -> Compressor:
         code = (values < 0).astype(jnp.uint8) << 1 | high.astype(jnp.uint8)
         return Field(_to_codes(means), LEVEL_BITS), Field(code, VALUE_BITS), Field(indices, width)
 
-    def encode(x, state, key):
+    def encode(x, state, noise):
         width = index_width(x.size, chunk)
         return [encode_rows(block, width) for block in split(x, chunk)], state
 
@@ -72,7 +72,7 @@ def sparseloco(*, chunk: int = 4096, k: int = 64) -> Compressor:
         size = jnp.where(code.values & 1 == 1, high, low)
         return place(jnp.where(code.values >> 1 == 1, -size, size), indices.values, length)
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         shapes = row_shapes(math.prod(shape), chunk)
         blocks = [decode_rows(block, length) for block, (_, length) in zip(sent, shapes, strict=True)]
         return join(blocks, shape)

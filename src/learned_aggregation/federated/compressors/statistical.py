@@ -28,7 +28,7 @@ def statistical() -> Compressor:
       Max, "Quantizing for Minimum Distortion", IRE Transactions on Information Theory, 1960, Table I (N = 4).
     """
 
-    def encode(x, state, key):
+    def encode(x, state, noise):
         top = peak(x)
         scaled = x / top
         mean, std = jnp.mean(scaled), jnp.std(scaled)
@@ -37,7 +37,7 @@ def statistical() -> Compressor:
         top = top.reshape(())
         return (Field(mean * top, 32), Field(std * top, 32), Field(code, 2)), state
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         mean, std, code = (field.values for field in sent)
         return mean + std * jnp.asarray(LEVELS, jnp.float32)[code]
 

@@ -47,12 +47,12 @@ def topk(*, fraction: float, chunk: int = 0) -> Compressor:
     check_fraction("topk", "fraction", fraction)
     check_whole("topk", "chunk", chunk, 0)
 
-    def encode(x, state, key):
+    def encode(x, state, noise):
         width = index_width(x.size, chunk)
         kept = [largest(block, share(fraction, block.shape[1])) for block in split(x, chunk)]
         return [(Field(values, 32), Field(indices, width)) for values, indices in kept], state
 
-    def decode(sent, shape, key):
+    def decode(sent, shape, noise):
         blocks = [
             place(values.values, indices.values, length)
             for (values, indices), (_, length) in zip(sent, row_shapes(math.prod(shape), chunk), strict=True)
