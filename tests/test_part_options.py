@@ -9,7 +9,7 @@ from learned_aggregation.aggregators import AGGREGATORS, float_options
 from learned_aggregation.config.resolve import Config, load_config
 from learned_aggregation.config.settings import check_all
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, group_points
+from learned_aggregation.jobs.groups import GroupRunner, group_points
 
 SIZES = {
     "run_type": "benchmark",

@@ -14,7 +14,7 @@ from learned_aggregation.config.resolve import Config
 from learned_aggregation.devices.parallel import compiler_options
 from learned_aggregation.errors import RunError
 from learned_aggregation.federated.local_training import local_training
-from learned_aggregation.jobs.contests import GroupRunner
+from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.tasks import make_model
 from learned_aggregation.tasks.flax_task import flax_task
 from learned_aggregation.tasks.models.mlp import mlp

@@ -55,7 +55,9 @@ def meta_mesh(config: Config) -> Mesh:
         *config.inner_problems.values(),
         *(config.valid_problems.values() if config.meta_valid_every else ()),
     ]
-    return job_mesh(config.num_tasks, config.num_devices, math.gcd(*(own.num_grads for own in problems)))
+    return job_mesh(
+        config.num_tasks, config.num_devices, math.gcd(*(settings.num_grads for settings in problems))
+    )
 
 
 def meta_training(config: Config) -> MetaTraining:
@@ -79,17 +81,23 @@ def meta_training(config: Config) -> MetaTraining:
     schedule = Schedule(**config.schedule)
     loader = Loader()
     loaded = _load_problems(config.inner_problems, loader)
-    problems = {label: (own, _problem(own, loaded[label])) for label, own in config.inner_problems.items()}
+    problems = {
+        label: (settings, _problem(settings, loaded[label]))
+        for label, settings in config.inner_problems.items()
+    }
     datas = _meta_train_datas(config.inner_problems, loaded, mesh)
 
     def estimators_at(step: Array | int) -> dict[str, GradientEstimator]:
         std, make = _perturbation_std(config, step), ESTIMATORS[config.estimator]
-        return {label: make(problem, _episodes(own, step), std) for label, (own, problem) in problems.items()}
+        return {
+            label: make(problem, _episodes(settings, step), std)
+            for label, (settings, problem) in problems.items()
+        }
 
     optimizer = meta_optimizer(schedule)
     first = first_windows(datas, everywhere(mesh))
     state = init_meta_state(theta, estimators_at, first, optimizer, config.num_tasks, mesh, state_key)
-    sources = {label: (own, loaded[label]) for label, own in config.inner_problems.items()}
+    sources = {label: (settings, loaded[label]) for label, settings in config.inner_problems.items()}
     outer_step = make_outer_step(
         estimators_at,
         optimizer,
@@ -101,7 +109,8 @@ def meta_training(config: Config) -> MetaTraining:
     )
     estimators = estimators_at(0)
     rounds = sum(
-        estimators[label].arms * own.truncation_length for label, own in config.inner_problems.items()
+        estimators[label].arms * settings.truncation_length
+        for label, settings in config.inner_problems.items()
     )
     validation = _validation(config, loader, mesh)
     if validation is not None:
@@ -118,8 +127,8 @@ def fastest_chunk(problems: Mapping[str, tuple[Config, TaskData]]) -> int | None
     if jax.default_backend() != "cpu":
         return None
     largest = max(
-        own.num_grads * sum(leaf.size for leaf in jax.tree.leaves(shapes_of(task.task)))
-        for own, task in problems.values()
+        settings.num_grads * sum(leaf.size for leaf in jax.tree.leaves(shapes_of(task.task)))
+        for settings, task in problems.values()
     )
     return 1 if largest > _CACHED else None
 
@@ -130,7 +139,7 @@ def _validation(config: Config, loader: Loader, mesh: Mesh) -> Validation | None
         return None
     loaded = _load_problems(config.valid_problems, loader)
     score = make_score(
-        {label: _problem(own, loaded[label]) for label, own in config.valid_problems.items()},
+        {label: _problem(settings, loaded[label]) for label, settings in config.valid_problems.items()},
         first_windows(_meta_train_datas(config.valid_problems, loaded, mesh), everywhere(mesh)),
         rounds=config.meta_valid_rounds,
         num_seeds=config.meta_valid_seeds,
@@ -143,7 +152,7 @@ def _validation(config: Config, loader: Loader, mesh: Mesh) -> Validation | None
 
 def _load_problems(problems: Mapping[str, Config], loader: Loader) -> dict[str, TaskData]:
     """Each problem's task and data; what two of them have in common is loaded once."""
-    return {label: loader.load(own, own.tasks[0]) for label, own in problems.items()}
+    return {label: loader.load(settings, settings.tasks[0]) for label, settings in problems.items()}
 
 
 def _check_cohorts(config: Config) -> None:
@@ -151,12 +160,12 @@ def _check_cohorts(config: Config) -> None:
     if serves_any_k(config):
         return
     validated = config.valid_problems if config.meta_valid_every else {}
-    for label, own in [*config.inner_problems.items(), *validated.items()]:
-        if own.num_grads != config.num_grads:
+    for label, settings in [*config.inner_problems.items(), *validated.items()]:
+        if settings.num_grads != config.num_grads:
             raise UserError(
                 f"problems: expected num_grads={config.num_grads} in {label!r}, the K that theta of "
-                f"{config.optimizer} is made for, got {own.num_grads}. Use fedlagg-set or another rule that serves "
-                "any K."
+                f"{config.optimizer} is made for, got {settings.num_grads}. Use fedlagg-set or another rule that "
+                "serves any K."
             )
 
 
@@ -226,16 +235,16 @@ def _meta_train_datas(
     """
     made: dict[tuple[int, str], Data] = {}
 
-    def data(own: Config, task: TaskData, split: str) -> Data:
+    def data(settings: Config, task: TaskData, split: str) -> Data:
         if (id(task), split) not in made:
-            found = train_data(own, task) if split == "train" else whole_split(own, task, split)
+            found = train_data(settings, task) if split == "train" else whole_split(settings, task, split)
             on_device = isinstance(found, FederatedData)
             made[id(task), split] = put(found, everywhere(mesh)) if on_device else found
         return made[id(task), split]
 
     return tuple(
-        {split: data(own, loaded[label], split) for split in _meta_train_splits(own)}
-        for label, own in problems.items()
+        {split: data(settings, loaded[label], split) for split in _meta_train_splits(settings)}
+        for label, settings in problems.items()
     )
 
 

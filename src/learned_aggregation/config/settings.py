@@ -298,7 +298,7 @@ class Config:
         "inner problems held in memory at once; None is all, but 1 for large models on a CPU, where it is faster",
     )
 
-    num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of an entrant")
+    num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method")
     eval_every: int | None = setting(
         None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations per run"
     )
@@ -323,16 +323,16 @@ class Config:
         "last",
         choice(lambda: ("last", "mean")),
         TEST,
-        "what an entrant's tuning minimises on outer_valid: the last loss, or the mean over all evaluations",
+        "what a method's tuning minimises on outer_valid: the last loss, or the mean over all evaluations",
     )
     widen: int = setting(
         0,
         whole(0, 3),
         TEST,
-        "how many times an entrant's grid grows by a value beyond an edge that its best point lies on",
+        "how many times a method's grid grows by a value beyond an edge that its best point lies on",
     )
     entrants: Sequence[Mapping[str, Any]] = setting(
-        [], Kind(_varying(check_entrants, lambda: ENTRANT), "LIST"), TEST, "who is compared", flag=False
+        [], Kind(_varying(check_entrants, lambda: METHOD), "LIST"), TEST, "who is compared", flag=False
     )
 
     checkpoints_dir: str = setting("checkpoints", path("checkpoints"), SAVE, "where checkpoints go")
@@ -462,11 +462,11 @@ SWEPT: tuple[str, ...] = tuple(
     s.name for s in SETTINGS.values() if s.group in (RULE, INNER) or s.name in ("optimizer", "task")
 )
 """What may differ between the points of a sweep."""
-ENTRANT: tuple[str, ...] = (
+METHOD: tuple[str, ...] = (
     *(name for name in SWEPT if name not in ("task", "objective")),
     *("tune_by", "widen"),
 )
-"""What may differ between the entrants of a comparison."""
+"""What may differ between the methods (`entrants`) of a comparison."""
 PROBLEM: tuple[str, ...] = (
     *(s.name for s in SETTINGS.values() if s.group == INNER),
     *("task", "local_learning_rate_range", "weight_scale_range", "permute", "meta_loss_split"),

@@ -2,7 +2,7 @@
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
-from learned_aggregation.jobs.contests import GroupRunner, say, write_partition
+from learned_aggregation.jobs.groups import GroupRunner, say, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_rounds_table

@@ -11,7 +11,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, group_points, say, write_partition
+from learned_aggregation.jobs.groups import GroupRunner, group_points, say, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.meta_testing.comparison import Entry, compare
 from learned_aggregation.meta_testing.points import (

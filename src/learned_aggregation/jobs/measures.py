@@ -19,7 +19,7 @@ Measured = Mapping[str, Sequence[Metric]]
 
 def measured_by(loaded: Mapping[str, build.TaskData]) -> dict[str, tuple[Metric, ...]]:
     """The metrics of each task, those included that it does not list."""
-    return {name: measured(each.task, each.dataset.splits["test"].examples) for name, each in loaded.items()}
+    return {name: measured(data.task, data.dataset.splits["test"].examples) for name, data in loaded.items()}
 
 
 def metric_columns(metrics: Iterable[Metric]) -> dict[str, Metric]:

@@ -13,7 +13,7 @@ from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.jobs import sweep_wandb
-from learned_aggregation.jobs.contests import Group, GroupRunner, group_points, say
+from learned_aggregation.jobs.groups import Group, GroupRunner, group_points, say
 from learned_aggregation.jobs.measures import (
     SPLITS,
     measured_by,

@@ -6,7 +6,7 @@ from typing import Any
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.contests import GroupRunner, say
+from learned_aggregation.jobs.groups import GroupRunner, say
 from learned_aggregation.jobs.measures import SPLITS, measured_by, sweep_metric, task_configs
 from learned_aggregation.meta_testing.points import listed
 

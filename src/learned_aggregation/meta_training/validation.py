@@ -77,8 +77,8 @@ def make_score(
 
             scores[label] = jnp.mean(map_jobs(episode, mesh, chunk)((theta, data), keys)[:num_seeds])
         score = jnp.mean(jnp.stack(list(scores.values())))
-        each = {f"{SCORE}/{label}": value for label, value in scores.items()} if len(scores) > 1 else {}
-        return after(best, score), {SCORE: score} | each
+        by_problem = {f"{SCORE}/{label}": value for label, value in scores.items()} if len(scores) > 1 else {}
+        return after(best, score), {SCORE: score} | by_problem
 
     whole = everywhere(mesh)
     compiled = jax.jit(program, out_shardings=whole, compiler_options=compiler_options())

@@ -20,10 +20,10 @@ class Factors(NamedTuple):
     adam: Params
 
 
-def infer_factors(own: Params, base: Params, wider: Params) -> Factors:
+def infer_factors(model: Params, base: Params, wider: Params) -> Factors:
     """The factors of a model from the shapes of its parameters at three widths.
 
-    A dimension is infinite if `base` and `wider` differ in it; its ratio r is own / base. Flax's kernels are
+    A dimension is infinite if `base` and `wider` differ in it; its ratio r is model / base. Flax's kernels are
     [..., fan_in, fan_out] and vectors [fan_out], so each tensor is one of:
 
     | tensor | infinite | init | forward | sgd | adam |
@@ -36,7 +36,7 @@ def infer_factors(own: Params, base: Params, wider: Params) -> Factors:
     init is relative to an initialisation of variance 1/fan_in, the models' own. At the base's widths all are 1.
 
     Args:
-      own, base, wider: params, or their shapes (`jax.eval_shape`), of one model at three widths; `base` and
+      model, base, wider: params, or their shapes (`jax.eval_shape`), of one model at three widths; `base` and
         `wider` have unlike widths in every layer.
     Raises:
       ValueError: trees or ranks that differ.
@@ -44,14 +44,14 @@ def infer_factors(own: Params, base: Params, wider: Params) -> Factors:
       Yang et al., "Tensor Programs V", 2022, arXiv:2203.03466, Table 8; its use for learned optimizers: Therien
       et al., "muLO", arXiv:2406.00153.
     """
-    rows = jax.tree.map(_factors_of, own, base, wider)
-    return jax.tree.transpose(jax.tree.structure(own), jax.tree.structure(Factors(0, 0, 0, 0)), rows)
+    rows = jax.tree.map(_factors_of, model, base, wider)
+    return jax.tree.transpose(jax.tree.structure(model), jax.tree.structure(Factors(0, 0, 0, 0)), rows)
 
 
-def _factors_of(own: Any, base: Any, wider: Any) -> Factors:
-    if not len(own.shape) == len(base.shape) == len(wider.shape):
-        raise ValueError(f"mup: expected equal ranks, got {own.shape}, {base.shape} and {wider.shape}.")
-    ratios = [None if b == w else o / b for o, b, w in zip(own.shape, base.shape, wider.shape, strict=True)]
+def _factors_of(leaf: Any, base: Any, wider: Any) -> Factors:
+    if not len(leaf.shape) == len(base.shape) == len(wider.shape):
+        raise ValueError(f"mup: expected equal ranks, got {leaf.shape}, {base.shape} and {wider.shape}.")
+    ratios = [None if b == w else o / b for o, b, w in zip(leaf.shape, base.shape, wider.shape, strict=True)]
     fan_out = ratios[-1] if ratios else None
     fan_in = ratios[-2] if len(ratios) > 1 else None
     if fan_in is None:

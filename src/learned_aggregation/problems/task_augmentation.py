@@ -44,7 +44,7 @@ def draw_augmentation(
     if scale_range is not None:
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(scale_key, len(leaves))
-        scales = jax.tree.unflatten(tree, [log_uniform(each, *scale_range) for each in keys])
+        scales = jax.tree.unflatten(tree, [log_uniform(k, *scale_range) for k in keys])
     pixels = labels = None
     if "inputs" in permuted:
         pixels = jax.random.permutation(pixel_key, image_shape[0] * image_shape[1])
