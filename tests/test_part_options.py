@@ -181,3 +181,23 @@ def test_listing_compressors_needs_no_jax():
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     assert jax.__version__
+
+
+def test_clients_of_a_population_keep_their_optimizers():
+    """DiLoCo's workers, two of four in each round; earlier versions refused it."""
+    shared = {
+        "optimizer": "diloco",
+        "local_optimizer": "adamw",
+        "local_learning_rate": 0.01,
+        "partition": "iid",
+        "num_clients": 4,
+        "num_inner_steps": 6,
+    }
+    kept, fresh = config(**shared, keep_local_state=True), config(**shared)
+    loaded = build.load_task(kept, "mlp4_digits_8")
+    losses = [
+        GroupRunner(c, loaded, (), ("test",)).run([{}], [0], "test")[0].train_loss[0] for c in (kept, fresh)
+    ]
+    assert np.isfinite(losses).all()
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][-1] != losses[1][-1]

@@ -80,7 +80,8 @@ def format_estimate(value: Estimate, measure: Measure, with_unit: bool = False) 
     text = [
         f"{number:.3e}" if tiny else f"{number:.{places}f}" for number in (mean, error) if np.isfinite(number)
     ]
-    return " ± ".join(text) + f" {measure.unit}" * bool(with_unit and measure.unit)
+    estimate = " ± ".join(text)
+    return f"{estimate} {measure.unit}" if with_unit and measure.unit else estimate
 
 
 def decimals(value: float, digits: int) -> int:

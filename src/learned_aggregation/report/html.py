@@ -132,7 +132,8 @@ def curves_section(items: list[Curve], tasks: dict[str, list[Plot]]) -> str:
     for task, plots in tasks.items():
         metrics = unique(item.metric for item in items if item.task == task)
         table = rounds_table(items, task, metrics)._replace(title="")
-        parts += [f"<h3>{escape(task)}</h3>" * bool(task), legend(plots[0].legend), figures(plots)]
+        heading = f"<h3>{escape(task)}</h3>" if task else ""
+        parts += [heading, legend(plots[0].legend), figures(plots)]
         parts += ["<details><summary>In numbers, by round</summary>", table_html(table), "</details>"]
     return section("Metrics by round", "".join(parts))
 
@@ -189,7 +190,8 @@ def meta_section(table: Csv | None, plots: list[Plot]) -> str:
         rates = numbers(table.column(name))[0]
         if np.isfinite(rates).any():
             words.append(f"{format_number(np.median(rates[np.isfinite(rates)]), 3)} {unit} (median)")
-    return section("Meta-training", f"<p>{escape('; '.join(words))}.</p>" * bool(words) + figures(plots))
+    summary = f"<p>{escape('; '.join(words))}.</p>" if words else ""
+    return section("Meta-training", summary + figures(plots))
 
 
 def about_sections(run: Run) -> Iterable[str]:
@@ -244,7 +246,7 @@ def table_html(table: Table) -> str:
             name = escape(table.sections[i])
             rows.append(f"<tr class=group><th colspan={len(table.headings)} scope=rowgroup>{name}</th></tr>")
         rows.append(f"<tr{' class=section' * (i in table.sections)}>{cells}</tr>")
-    note = f"<p class='soft'>{escape(table.note)}</p>" * bool(table.note)
+    note = f"<p class='soft'>{escape(table.note)}</p>" if table.note else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f"<div class='scroll' tabindex='0'><table>{body}</table></div>{note}"
 
@@ -312,10 +314,8 @@ def header(run: Run, title: str) -> str:
         notes.append(f"{lines} of the run's files left out.")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     line = " · ".join(filter(None, [kind, *when]))
-    return (
-        f"<h1>{escape(title)}</h1><p class='soft'>{escape(line)}</p>"
-        + f"<ul class='notes'>{items}</ul>" * bool(items)
-    )
+    listed = f"<ul class='notes'>{items}</ul>" if items else ""
+    return f"<h1>{escape(title)}</h1><p class='soft'>{escape(line)}</p>{listed}"
 
 
 def moment(written: Any) -> str:
