@@ -141,7 +141,8 @@ def curves_section(items: list[Curve], tasks: dict[str, list[Plot]]) -> str:
     for task, plots in tasks.items():
         metrics = unique(item.metric for item in items if item.task == task)
         table = rounds_table(items, task, metrics)._replace(title="")
-        parts += [f"<h3>{escape(task)}</h3>" * bool(task), legend(plots[0].legend), figures(plots)]
+        heading = f"<h3>{escape(task)}</h3>" if task else ""
+        parts += [heading, legend(plots[0].legend), figures(plots)]
         parts += ["<details><summary>In numbers, by round</summary>", table_html(table), "</details>"]
     return section("Loss and accuracy by round", "".join(parts))
 
@@ -197,7 +198,8 @@ def meta_section(table: Csv | None, plots: list[Plot]) -> str:
         rates = numbers(table.column(name))[0]
         if np.isfinite(rates).any():
             words.append(f"{format_number(np.median(rates[np.isfinite(rates)]), 3)} {unit} (median)")
-    return section("Meta-training", f"<p>{escape('; '.join(words))}.</p>" * bool(words) + figures(plots))
+    text = f"<p>{escape('; '.join(words))}.</p>" if words else ""
+    return section("Meta-training", text + figures(plots))
 
 
 def about_sections(run: Run) -> Iterable[str]:
@@ -235,14 +237,14 @@ def as_dict(value: Any) -> dict:
 
 def plural(count: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def table_html(table: Table) -> str:
     """A table in its own sideways scrolling box."""
     numeric = [all(row[i].number for row in table.rows) for i in range(len(table.headings))]
     head = "".join(
-        f"<th{' class=n' * n}>{escape(name).replace('_', '_<wbr>')}</th>"
+        f"<th{' class=n' if n else ''}>{escape(name).replace('_', '_<wbr>')}</th>"
         for name, n in zip(table.headings, numeric, strict=True)
     )
     rows = []
@@ -251,15 +253,16 @@ def table_html(table: Table) -> str:
         if table.sections.get(i):
             name = escape(table.sections[i])
             rows.append(f"<tr class=group><th colspan={len(table.headings)} scope=rowgroup>{name}</th></tr>")
-        rows.append(f"<tr{' class=section' * (i in table.sections)}>{cells}</tr>")
-    note = f"<p class='soft'>{escape(table.note)}</p>" * bool(table.note)
+        rows.append(f"<tr{' class=section' if i in table.sections else ''}>{cells}</tr>")
+    note = f"<p class='soft'>{escape(table.note)}</p>" if table.note else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f"<div class='scroll' tabindex='0'><table>{body}</table></div>{note}"
 
 
 def cell_html(cell: Cell, number: bool) -> str:
     """One cell; the best of its column is bold on a tint."""
-    names = ["n" if number else "t"] + ["best"] * cell.best + ["long"] * (len(cell.text) > 60)
+    marks = {"best": cell.best, "long": len(cell.text) > 60}
+    names = ["n" if number else "t", *(name for name, applies in marks.items() if applies)]
     text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
     return f"<td class='{' '.join(names)}'>{text}</td>"
 
@@ -320,10 +323,8 @@ def header(run: Run, title: str) -> str:
         notes.append(f"{lines} of the run's files left out.")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     line = " · ".join(filter(None, [kind, *when]))
-    return (
-        f"<h1>{escape(title)}</h1><p class='soft'>{escape(line)}</p>"
-        + f"<ul class='notes'>{items}</ul>" * bool(items)
-    )
+    listed = f"<ul class='notes'>{items}</ul>" if items else ""
+    return f"<h1>{escape(title)}</h1><p class='soft'>{escape(line)}</p>{listed}"
 
 
 def moment(written: Any) -> str:
