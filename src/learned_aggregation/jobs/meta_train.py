@@ -59,7 +59,7 @@ def run(config: Config, command: str) -> int:
         project=config.test_project,
         name=name,
     )
-    where = f"{mesh.size} device{'s' * (mesh.size > 1)}"
+    where = f"{mesh.size} device{'s' if mesh.size > 1 else ''}"
     _say(
         f"{name}: outer steps {start} to {config.num_outer_steps} on {where}, checkpoints in {checkpointer.directory}"
     )
