@@ -194,6 +194,8 @@ def test_randk_keeps_k_coordinates_of_every_chunk_and_its_second_moments_are_exa
     x = heavy_tailed(3)
     draws = drawn("randk", x, fraction=0.3, chunk=16)
     assert {tuple(np.count_nonzero(b) for b in blocks(draw, 16)) for draw in draws[:50]} == {(5, 5, 3)}
+    factors = np.repeat([16 / 5, 16 / 5, 8 / 3], [16, 16, 8])
+    np.testing.assert_allclose(draws, np.where(draws != 0, x * factors, 0.0), rtol=1e-6)
     kept = np.mean(draws != 0, axis=0)
     expected = np.repeat([5 / 16, 5 / 16, 3 / 8], [16, 16, 8])
     assert np.all(np.abs(kept - expected) < 4 * np.sqrt(expected * (1 - expected) / DRAWS))

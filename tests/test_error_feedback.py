@@ -38,6 +38,7 @@ def rounds(compressor, deltas):
 def test_ef14_loses_nothing(name, options):
     """sum decay^(T-t) decoded_t + e_T = sum decay^(T-t) delta_t, in bfloat16 too, whatever the compressor."""
     deltas = mixed_tree(jax.random.key(0), (ROUNDS,))
+    deltas["half"] = jax.random.normal(jax.random.key(1), (ROUNDS, 9)).astype(jnp.bfloat16)
 
     @quick
     def run(decay):
@@ -137,3 +138,15 @@ def test_feedback_starts_from_shapes_and_holds_the_compressors():
             assert {leaf.dtype for leaf in jax.tree.leaves(start.memory)} == {np.dtype(np.float32)}
             assert not any(np.any(leaf) for leaf in jax.tree.leaves(start.memory))
     assert get_compressor("topk", fraction=0.1).init(params) == ()
+
+
+@pytest.mark.parametrize("feedback", ["none", "ef14", "ef21"])
+def test_powersgds_directions_move_on_under_every_feedback(feedback):
+    x = jax.random.normal(jax.random.key(5), (20, 12))
+    bare = get_compressor("powersgd")
+    start = bare.init(x)
+    _, wanted = bare.encode(x, start, jax.random.key(0))
+    compressor = get_compressor("powersgd", error_feedback=feedback)
+    _, after = compressor.encode(x, compressor.init(x), jax.random.key(0))
+    np.testing.assert_array_equal((after if feedback == "none" else after.inner)[0], wanted[0])
+    assert not np.allclose(wanted[0], start[0])

@@ -41,7 +41,7 @@ def randk(*, fraction: float, chunk: int = 0, unbiased: bool = True) -> Compress
       ([0.0, 0.0, 2.0, 2.0], 96.0)
 
     References:
-      Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, arXiv:1809.07599, Definition 2.1 (rand_k).
+      Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, arXiv:1809.07599, Section 2 (rand_k).
       Konecny et al., "Federated Learning: Strategies for Improving Communication Efficiency", 2016,
       arXiv:1610.05492, Section 2 (a random mask from a seed).
     """

@@ -42,7 +42,7 @@ def topk(*, fraction: float, chunk: int = 0) -> Compressor:
       ([0.0, -2.0, 0.0, 4.0], 68.0)
 
     References:
-      Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, arXiv:1809.07599, Definition 2.1 (top_k).
+      Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, arXiv:1809.07599, Section 2 (top_k).
     """
     check_fraction("topk", "fraction", fraction)
     check_whole("topk", "chunk", chunk, 0)
