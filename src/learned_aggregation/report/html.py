@@ -253,7 +253,8 @@ def table_html(table: Table) -> str:
 
 def cell_html(cell: Cell, number: bool) -> str:
     """One cell; the best of its column is bold on a tint."""
-    names = ["n" if number else "t"] + ["best"] * cell.best + ["long"] * (len(cell.text) > 60)
+    wanted = {"n": number, "t": not number, "best": cell.best, "long": len(cell.text) > 60}
+    names = [name for name, holds in wanted.items() if holds]
     text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
     return f"<td class='{' '.join(names)}'>{text}</td>"
 
