@@ -280,12 +280,28 @@ def test_a_leaf_that_is_no_float_is_an_error():
             compressor.encode(delta, (), jax.random.key(0))
 
 
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_every_compressor_has_defaults(name):
+    delta = {"w": jnp.linspace(-1.0, 1.0, 200).reshape(20, 10)}
+    compressor = get_compressor(name)
+    message, _ = compressor.encode(delta, compressor.init(delta), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, compressor.decode(message)) == {"w": (20, 10)}
+
+
+def bare(*, step: float) -> None:
+    """A compressor whose option has no default."""
+
+
+def test_an_option_without_a_default_must_be_given(monkeypatch):
+    monkeypatch.setitem(COMPRESSORS._entries, "bare", f"{__name__}:bare")
+    with pytest.raises(UserError, match=r"bare: expected a value for step, got none. Pass step="):
+        get_compressor("bare")
+
+
 BAD = (
     ("topkk", {}, r"compressor: expected one of .* got 'topkk'. Did you mean 'topk'\?"),
     ("topk", {"fractoin": 0.1}, r"topk: expected options among .* got 'fractoin'. Did you mean 'fraction'\?"),
     ("none", {"feedback_deca": 0.1}, r"got 'feedback_deca'. Did you mean 'feedback_decay'\?"),
-    ("topk", {}, r"topk: expected a value for fraction, got none"),
-    ("qsgd", {}, r"qsgd: expected a value for bits, got none"),
     ("topk", {"fraction": 0.0}, r"topk: expected fraction above 0 and at most 1, got 0.0"),
     ("topk", {"fraction": float("nan")}, r"topk: expected fraction above 0 and at most 1, got nan"),
     ("randk", {"fraction": 1.5}, r"randk: expected fraction above 0 and at most 1, got 1.5"),

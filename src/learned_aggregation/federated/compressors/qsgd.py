@@ -15,7 +15,7 @@ from learned_aggregation.federated.compressors.chunks import join, split
 from learned_aggregation.types import Compressor
 
 
-def qsgd(*, bits: int, norm: str = "l2", bucket: int = 0) -> Compressor:
+def qsgd(*, bits: int = 8, norm: str = "l2", bucket: int = 0) -> Compressor:
     """C(x)_i = |x| sign(x_i) l_i/s, l_i one of the two whole numbers around s |x_i|/|x|, drawn so that E[C(x)] = x.
 
     s = 2^(bits - 1) - 1 levels above 0. With the 2-norm E|x - C(x)|^2 <= min(n/s^2, sqrt(n)/s) |x|^2; with the

@@ -18,7 +18,7 @@ from learned_aggregation.federated.compressors.chunks import join, place, row_sh
 from learned_aggregation.types import Compressor
 
 
-def randk(*, fraction: float, chunk: int = 0, unbiased: bool = True) -> Compressor:
+def randk(*, fraction: float = 1 / 64, chunk: int = 0, unbiased: bool = True) -> Compressor:
     """C(x) = (n/k) x at k coordinates drawn without replacement and 0 elsewhere, k = max(1, ceil(fraction*n)).
 
     E[C(x)] = x and E|x - C(x)|^2 = (n/k - 1) |x|^2. Without the factor n/k it is biased and contracts instead:

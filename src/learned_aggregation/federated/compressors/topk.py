@@ -21,7 +21,7 @@ from learned_aggregation.federated.compressors.chunks import (
 from learned_aggregation.types import Compressor
 
 
-def topk(*, fraction: float, chunk: int = 0) -> Compressor:
+def topk(*, fraction: float = 1 / 64, chunk: int = 0) -> Compressor:
     """C(x) = x at its k numbers of largest magnitude and 0 elsewhere, k = max(1, ceil(fraction*n)).
 
     |x - C(x)|^2 <= (1 - k/n) |x|^2. Of equal magnitudes the first ones are kept.
