@@ -14,7 +14,7 @@ from learned_aggregation import kernels
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.kernels import compiled
 from learned_aggregation.kernels.mlp_sgd import sgd_training
-from learned_aggregation.problems.task_augmentation import augmented, draw_augmentation
+from learned_aggregation.problems.task_augmentation import augment_task, draw_augmentation
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.objectives.classification import classification
 from learned_aggregation.types import SPLITS, Dataset, Split
@@ -181,7 +181,7 @@ def test_it_is_the_kernel_that_runs_for_this_loss_only():
     task, data = a_task(), batches(5, (2, 6))
     assert uses_kernel(task, data)
     drawn = draw_augmentation(jax.random.key(0), some_params(task), (5, 5, 2), 4, (0.5, 2.0), ("labels",))
-    assert not uses_kernel(augmented(task, drawn), data)
+    assert not uses_kernel(augment_task(task, drawn), data)
     assert not uses_kernel(task, batches(5, (2, 6), dtype=np.float16))
 
 

@@ -25,7 +25,7 @@ from learned_aggregation.types import SPLITS, Dataset, Metric, Split
 
 B, F, C, S = 5, 3, 4, 6
 RNG = np.random.default_rng(0)
-ACCURACY = Metric("accuracy", higher_is_better=True)
+ACCURACY = Metric("accuracy", higher_is_better=True, unit="%")
 LINEAR = {"Dense_0": {"kernel": RNG.normal(size=(F, C)), "bias": RNG.normal(size=C)}}
 """Of MLP((), C): one layer."""
 
