@@ -367,7 +367,10 @@ CONFIGS = st.builds(
 EXTRAS = st.sampled_from(
     [
         {},
-        {"run_type": "sweep", "sweep_config": sweep()},
+        {
+            "run_type": "sweep",
+            "sweep_config": {"method": "grid", "parameters": {"beta": {"values": [0.9, 0.5]}}},
+        },
         {"run_type": "compare", "entrants": [{"label": "a", "optimizer": "adam", "sweep": {"beta": (0.5,)}}]},
     ]
 )

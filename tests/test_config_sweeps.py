@@ -10,6 +10,14 @@ from learned_aggregation.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def refusal(argv):
+    """The one line that refuses `argv`."""
+    with pytest.raises(UserError) as caught:
+        load_config(argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def sweep(**changes):
     base = {"method": "grid", "metric": {"name": "outer_valid_loss", "goal": "minimize"}}
     return base | {"parameters": {"beta": {"values": [0.9, 0.5]}}} | changes

@@ -87,7 +87,8 @@ def test_differences_of_results():
 
 
 def test_a_suite_s_counts_and_the_memory_of_each_worker(tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):  # of a measurement that this test is part of
+        monkeypatch.delenv(name, raising=False)
     path = tmp_path / "test_some.py"
     path.write_text(
         "import pytest\ndef test_one(): pass\ndef test_two(): assert False\n"

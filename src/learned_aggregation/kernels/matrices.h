@@ -10,11 +10,12 @@
 #include "vectors.h"
 
 namespace learned_aggregation {
+namespace {  // internal linkage: compiled into one caller, and inlined there as freely as if written there
 
 // Of a tile of sums in registers.
 constexpr int kRows = kManyRegisters ? 12 : 6, kVectors = 2;
 
-inline int64_t padded(int64_t size) { return (size + kLanes - 1) / kLanes * kLanes; }
+int64_t padded(int64_t size) { return (size + kLanes - 1) / kLanes * kLanes; }
 
 // A matrix that a product reads one by one: as it lies, or its transpose.
 template <bool kTurned>
@@ -97,7 +98,7 @@ inline Vector zip(Vector x, Vector y, std::index_sequence<I...>) {
 }
 
 // to [columns, to_width] <- the transpose of from [rows, from_width]; both have whole blocks of kLanes x kLanes.
-static void turn(const float* from, int64_t rows, int64_t columns, int64_t from_width, float* to, int64_t to_width) {
+void turn(const float* from, int64_t rows, int64_t columns, int64_t from_width, float* to, int64_t to_width) {
   constexpr auto lanes = std::make_index_sequence<kLanes>{};
   for (int64_t i = 0; i < rows; i += kLanes)
     for (int64_t j = 0; j < columns; j += kLanes) {
@@ -117,6 +118,7 @@ static void turn(const float* from, int64_t rows, int64_t columns, int64_t from_
     }
 }
 
+}  // namespace
 }  // namespace learned_aggregation
 
 #endif
