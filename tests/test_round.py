@@ -88,7 +88,9 @@ def remembering():
     def encode(tree, feedback, key):
         return jax.tree.map(lambda x: x / 2, tree), jax.tree.map(jnp.add, feedback, tree)
 
-    bits = lambda params: 16.0 * sum(leaf.size for leaf in jax.tree.leaves(params))  # noqa: E731
+    def bits(params):
+        return 16.0 * sum(leaf.size for leaf in jax.tree.leaves(params))
+
     return Compressor(lambda params: jax.tree.map(jnp.zeros_like, params), encode, lambda m: m, bits)
 
 
