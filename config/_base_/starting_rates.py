@@ -10,7 +10,7 @@ by_optimizer = {
     "fedadam": dict(learning_rate=0.03),
     "fedyogi": dict(learning_rate=0.03),
     "fedadagrad": dict(learning_rate=0.1),
-    # Data-parallel: one step a round of K x B examples.
+    # Data-parallel: one step per round, of K x B examples.
     "sgd": dict(learning_rate=0.5),  # Robbins and Monro 1951
     "adam": dict(learning_rate=0.01),  # Kingma and Ba 2015, arXiv:1412.6980
     "fedlagg-set": dict(test_checkpoint="lagg-set"),  # checkpoints/pretrained/lagg-set

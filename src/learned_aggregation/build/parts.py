@@ -21,7 +21,7 @@ from learned_aggregation.tasks import probe_tasks
 from learned_aggregation.types import Parts, Task, Traffic
 
 DATA_PARALLEL = ("sgd", "adam")
-"""Rules that take one step a round on the clients' mean gradient: one local step of rate 1."""
+"""Rules that take one step per round on the clients' mean gradient: one local step of rate 1."""
 
 
 def round_sizes(config: Config) -> RoundSizes:
