@@ -140,6 +140,21 @@ class Compressor(NamedTuple):
     bits: Callable[[Params], float]
 
 
+class Sums(NamedTuple):
+    """A rule that takes a round's clients one at a time, in any order, in memory that does not grow with them.
+
+    start: params -> the partial sums of no client.
+    add: (partial sums, one client's delta shaped like params, its weight []) -> partial sums. Weights are any numbers
+      of at least 0; a client of weight 0 leaves no trace, also of a NaN.
+    finish: (theta, partial sums, agg_state, params) -> (step to ADD to params, agg_state): what `update` gives from all
+      the deltas at once, but for rounding.
+    """
+
+    start: Callable[[Params], Any]
+    add: Callable[[Any, Params, Float[Array, ""]], Any]
+    finish: Callable[[Theta, Any, AggState, Params], tuple[Params, AggState]]
+
+
 class Aggregator(NamedTuple):
     """A server-side rule, learned or classical.
 
@@ -147,12 +162,15 @@ class Aggregator(NamedTuple):
     init: (theta, params) -> agg_state.
     update: (theta, client_update, agg_state, params) -> (step to ADD to params, agg_state).
     num_clients: the K that theta is made for; None: any.
+    sums: the rule from one client at a time; None for one that needs all deltas at once. What wraps `update` wraps it
+      too, or sets it to None.
     """
 
     init_theta: Callable[[Key], Theta]
     init: Callable[[Theta, Params], AggState]
     update: Callable[[Theta, ClientUpdate, AggState, Params], tuple[Params, AggState]]
     num_clients: int | None = None
+    sums: Sums | None = None
 
 
 class ClientState(NamedTuple):

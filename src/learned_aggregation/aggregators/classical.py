@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from learned_aggregation.aggregators.sums import sums_of_mean
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated.averaging import weighted_mean
 from learned_aggregation.types import Aggregator, AggState, ClientUpdate, Key, Params, Theta
@@ -50,7 +51,7 @@ def classical(
     def update(theta: Theta, client_update: ClientUpdate, agg_state: AggState, params: Params):
         return rule(pseudo_gradient(client_update), agg_state)
 
-    return Aggregator(init_theta, init_state, update)
+    return Aggregator(init_theta, init_state, update, sums=sums_of_mean(update))
 
 
 class AdaptiveState(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.types import Aggregator, ClientUpdate, Params, Theta
+from learned_aggregation.types import Aggregator, ClientUpdate, Params, Sums, Theta
 
 
 def masked(aggregator: Aggregator, mask: Any) -> Aggregator:
@@ -44,7 +44,24 @@ def masked(aggregator: Aggregator, mask: Any) -> Aggregator:
         step, agg_state = aggregator.update(theta, visible, agg_state, without(mask, params))
         return _filled(step, params), agg_state
 
-    return aggregator._replace(init=init, update=update)
+    sums = None if aggregator.sums is None else _masked_sums(aggregator.sums, mask)
+    return aggregator._replace(init=init, update=update, sums=sums)
+
+
+def _masked_sums(sums: Sums, mask: Any) -> Sums:
+    """The sums over what is not masked."""
+
+    def start(params: Params) -> Any:
+        return sums.start(without(mask, params))
+
+    def add(partial: Any, delta: Params, weight: Any) -> Any:
+        return sums.add(partial, without(mask, delta), weight)
+
+    def finish(theta: Theta, partial: Any, agg_state: Any, params: Params):
+        step, agg_state = sums.finish(theta, partial, agg_state, without(mask, params))
+        return _filled(step, params), agg_state
+
+    return Sums(start, add, finish)
 
 
 def without(mask: Any, tree: Any) -> Any:

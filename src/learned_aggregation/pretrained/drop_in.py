@@ -1,4 +1,7 @@
-"""An aggregator for a training loop of one's own: `params, state = agg.update(params, deltas, weights, state)`."""
+"""An aggregator for a training loop of one's own: `params, state = agg.update(params, deltas, weights, state)`.
+
+Or one client at a time: `start`, `add`, `finish`.
+"""
 
 import copy
 import warnings
@@ -13,8 +16,17 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
 from learned_aggregation.errors import UserError
-from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, shapes
-from learned_aggregation.types import AggState, ClientUpdate, Params, Theta
+from learned_aggregation.pretrained.fit import (
+    Partial,
+    check_delta,
+    check_deltas,
+    check_state,
+    check_theta,
+    checked_params,
+    float32,
+    like_of,
+)
+from learned_aggregation.types import AggState, ClientUpdate, Params, Sums, Theta
 
 Ranges = Mapping[str, tuple[float, float]]
 """What theta was meta-trained on: "num_grads", "num_local_steps", "local_learning_rate" -> (lowest, highest)."""
@@ -35,6 +47,7 @@ class DropIn:
       rule: the core Aggregator.
       theta: () for a classical rule.
       clients: the one number of clients that the rule takes, None for any number.
+      one_at_a_time: whether the rule has `start`, `add` and `finish`; one that reads every delta has not.
       trained: the ranges that theta was meta-trained on; {} if they are not known.
     """
 
@@ -59,16 +72,20 @@ class DropIn:
         options = dict(options or {})
         self.name = name or rule_name
         self.rule = get_aggregator(rule_name, **options)
-        self.theta = _float32(theta)
+        self.theta = float32(theta)
         self.clients = self.rule.num_clients
+        self.one_at_a_time = self.rule.sums is not None
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
         self._warned: set[str] = set()
-        self._check_theta(theta)
+        check_theta(self.name, self.rule, theta)
         self._step = jax.jit(self._checked_step)
         self._update = jax.jit(self._checked_update)
         self._init = jax.jit(self._checked_init)
+        self._start = jax.jit(self._checked_start)
+        self._add = jax.jit(self._checked_add, donate_argnums=0)
+        self._finish = jax.jit(self._checked_finish)
 
     def with_theta(self, theta: Theta) -> "DropIn":
         """The same rule with another theta, which may be traced; nothing is compiled again.
@@ -76,7 +93,7 @@ class DropIn:
         Raises:
           UserError: a theta that is not the rule's.
         """
-        self._check_theta(theta)
+        check_theta(self.name, self.rule, theta)
         other = copy.copy(self)
         other.theta = theta
         return other
@@ -108,6 +125,71 @@ class DropIn:
         """
         self._check_values(deltas, weights)
         return self._update(self.theta, params, deltas, weights, state)
+
+    def start(self, params: Params) -> Partial:
+        """A round of no client yet; `add` and `finish` then do what `update` does, in the memory of a few models.
+
+        Nothing is kept of a client but sums, so that the memory does not grow with the number of clients, which may
+        come in any order. The model is that of `update` but for rounding.
+
+        Raises:
+          UserError: as `init`; a rule that reads the clients' deltas one by one, which needs them all at once.
+
+        Example: a server loop that holds one delta at a time.
+          >>> import jax.numpy as jnp
+          >>> from learned_aggregation import DropIn
+          >>> agg, params = DropIn("fedavgm", options={"beta": 0.5}), {"w": jnp.zeros(2)}
+          >>> state = agg.init(params)
+          >>> for _ in range(2):  # rounds
+          ...     partial = agg.start(params)
+          ...     for examples, delta in ((10, {"w": jnp.array([1.0, 2.0])}), (30, {"w": jnp.array([5.0, 2.0])})):
+          ...         partial = agg.add(partial, delta, examples)
+          ...     params, state = agg.finish(params, partial, state)
+          >>> params["w"].tolist()
+          [10.0, 5.0]
+        """
+        return self._start(params)
+
+    def add(self, partial: Partial, delta: Params, weight: Any = 1.0) -> Partial:
+        """The round with one more client.
+
+        Args:
+          partial: as `start` or the last `add` returned it. Its memory becomes that of the result: use that alone.
+          delta: client minus server parameters, shaped like params.
+          weight: the client's share in the average, such as its number of examples, in any unit. A client of weight 0
+            has dropped out: whatever its delta holds leaves no trace.
+        Raises:
+          UserError: leaves or shapes that do not fit, a weight that is negative or not finite.
+        """
+        if not isinstance(weight, Tracer):
+            value = np.asarray(jax.device_get(weight), np.float64)
+            if value.shape != () or not 0 <= value < np.inf:
+                raise UserError(
+                    f"{self.name}: expected the weight of one client, a number of at least 0, got {value.tolist()}. "
+                    "Add each client with a weight of its own, 0 for one that dropped out."
+                )
+        return self._add(partial, delta, weight)
+
+    def finish(self, params: Params, partial: Partial, state: AggState) -> tuple[Params, AggState]:
+        """The next model from the clients that were added, as `update` gives it from all their deltas.
+
+        Args:
+          params: as `start` got them.
+          state: as `init`, `update` or the last `finish` returned it.
+        Returns:
+          (params, state).
+        Raises:
+          UserError: a partial of other params, a state that does not fit, no client with a weight above 0.
+        """
+        if not isinstance(partial.weight, Tracer):
+            clients = int(jax.device_get(partial.clients))
+            if not float(jax.device_get(partial.weight)) > 0:
+                raise UserError(
+                    f"{self.name}: expected a client of weight above 0, got {clients} of weight 0. "
+                    "Skip a round that no client took part in."
+                )
+            self._warn_outside("num_grads", clients)
+        return self._finish(self.theta, params, partial, state)
 
     def step(self, params: Params, deltas: Params, weights: Any, state: AggState) -> tuple[Params, AggState]:
         """As `update`, with the float32 step to ADD to params instead of their sum."""
@@ -141,22 +223,50 @@ class DropIn:
     # in float32 also where the user's default is float64.
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
-        server = self._server(params)
+        server = checked_params(self.name, params)
         with jax.enable_x64(False):
             return self.rule.init(theta, server)
 
     def _checked_update(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
         step, state = self._checked_step(theta, params, deltas, weights, state)
+        return _moved(params, step), state
 
-        def add(leaf: Array, change: Array) -> Array:
-            return jnp.asarray(leaf + change, jnp.result_type(leaf))  # the sum in the wider of the two
+    def _checked_start(self, params: Params) -> Partial:
+        server = checked_params(self.name, params)
+        with jax.enable_x64(False):
+            return Partial(self._sums().start(server), jnp.float32(0.0), jnp.int32(0), like_of(server))
 
-        return jax.tree.map(add, params, step), state
+    def _checked_add(self, partial: Partial, delta: Params, weight: Any) -> Partial:
+        check_delta(self.name, partial.like.tree(), delta)
+        with jax.enable_x64(False):
+            weight = jnp.asarray(weight, jnp.float32)
+            sums = self._sums().add(partial.sums, float32(delta), weight)
+            return Partial(sums, partial.weight + weight, partial.clients + 1, partial.like)
+
+    def _checked_finish(self, theta: Theta, params: Params, partial: Partial, state: AggState):
+        server = checked_params(self.name, params)
+        check_state(self.name, self.rule, theta, server, state)
+        if partial.like != like_of(server):
+            raise UserError(
+                f"{self.name}: expected a partial of these params, got one of other leaves or shapes. "
+                "Start it with the params that the round ends with."
+            )
+        with jax.enable_x64(False):
+            step, state = self._sums().finish(theta, partial.sums, state, server)
+        return _moved(params, step), state
+
+    def _sums(self) -> Sums:
+        if self.rule.sums is None:
+            raise UserError(
+                f"{self.name}: expected a rule that reads sums over the clients, got one that reads their deltas one "
+                "by one. Pass all deltas at once to update, or use an aggregator such as lagg-set."
+            )
+        return self.rule.sums
 
     def _checked_step(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
-        server = self._server(params)
-        self._check_state(theta, server, state)
-        clients = self._check_deltas(params, deltas)
+        server = checked_params(self.name, params)
+        check_state(self.name, self.rule, theta, server, state)
+        clients = check_deltas(self.name, params, deltas, self.clients)
         if weights is None:
             weight = jnp.ones(clients, jnp.float32)
         else:
@@ -166,89 +276,12 @@ class DropIn:
                     f"{self.name}: expected weights of shape {(clients,)}, got {weight.shape}. "
                     "Give each client one, or None for equal weights."
                 )
-        delta = _float32(deltas)
+        delta = float32(deltas)
         if weights is not None:
             delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
         update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
         with jax.enable_x64(False):
             return self.rule.update(theta, update, state, server)
-
-    def _server(self, params: Params) -> Params:
-        leaves = named_leaves(params)
-        if not leaves:
-            raise UserError(
-                f"{self.name}: expected params with arrays in them, got {params!r}. Pass a model."
-            )
-        for leaf_name, leaf in leaves.items():
-            dtype = jnp.result_type(leaf)
-            if not jnp.issubdtype(dtype, jnp.floating):
-                raise UserError(
-                    f"{self.name}: expected floating-point params, got {dtype} in {_shown(leaf_name)}. "
-                    "Keep such leaves out of params; average them apart if clients change them."
-                )
-        return _float32(params)
-
-    def _check_deltas(self, params: Params, deltas: Params) -> int:
-        """The number of clients."""
-        self._check_structure("deltas", deltas, params)
-        named = named_leaves(deltas)
-        first = np.shape(next(iter(named.values())))
-        clients = first[0] if first else 0
-        for leaf_name, leaf in named_leaves(params).items():
-            got, want = np.shape(named[leaf_name]), (clients, *np.shape(leaf))
-            if got != want or clients < 1:
-                raise UserError(
-                    f"{self.name}: expected deltas of shape {('K', *np.shape(leaf))} in {_shown(leaf_name)}, with "
-                    f"one K for all leaves, got {got}. Stack the clients' deltas along a new first axis."
-                )
-            if not jnp.issubdtype(jnp.result_type(named[leaf_name]), jnp.floating):
-                raise UserError(
-                    f"{self.name}: expected floating-point deltas, got {jnp.result_type(named[leaf_name])} in "
-                    f"{_shown(leaf_name)}. Pass client minus server parameters."
-                )
-        if self.clients not in (None, clients):
-            raise UserError(
-                f"{self.name}: expected the deltas of {self.clients} clients, which it was made for, got {clients}. "
-                "Use an aggregator that takes any number of clients, such as lagg-set."
-            )
-        return clients
-
-    def _check_theta(self, theta: Theta) -> None:
-        expected = jax.eval_shape(self.rule.init_theta, jax.random.key(0))
-        change = first_difference(shapes(theta), shapes(expected))
-        if change is not None:
-            leaf, got, want = change
-            raise UserError(
-                f"{self.name}: expected theta leaf {leaf} {want}, got {got}. "
-                "Use a theta meta-trained for this rule and its options."
-            )
-
-    def _check_state(self, theta: Theta, server: Params, state: AggState) -> None:
-        with jax.enable_x64(False):
-            expected = jax.eval_shape(self.rule.init, theta, server)
-        self._check_structure("a state of these params", state, expected)
-        change = first_difference(shapes(state), shapes(expected))
-        if change is not None:
-            leaf, got, want = change
-            raise UserError(
-                f"{self.name}: expected a state of these params, {want} in {_shown(leaf)}, got {got}. "
-                "Pass what init(params) or the last update returned."
-            )
-
-    def _check_structure(self, what: str, tree: Any, like: Any) -> None:
-        if jax.tree.structure(tree) == jax.tree.structure(like):
-            return
-        got, want = (dict.fromkeys(named_leaves(found), "one") for found in (tree, like))
-        change = first_difference(got, want)
-        if change is None:
-            detail = "another container"
-        elif change[1] == "missing":
-            detail = f"no leaf {_shown(change[0])}"
-        else:
-            detail = f"an extra leaf {_shown(change[0])}"
-        raise UserError(
-            f"{self.name}: expected {what} with the same tree, got {detail}. Build both from the same model."
-        )
 
     def _check_values(self, deltas: Params, weights: Any) -> None:
         shape = np.shape(next(iter(jax.tree.leaves(deltas)), ()))
@@ -277,13 +310,10 @@ class DropIn:
             )
 
 
-def _float32(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+def _moved(params: Params, step: Params) -> Params:
+    """The sum in the wider dtype of the two, cast back to that of params."""
+    return jax.tree.map(lambda leaf, s: jnp.asarray(leaf + s, jnp.result_type(leaf)), params, step)
 
 
 def _without_dropped(leaf: Float[Array, "K ..."], weight: Float[Array, "K"]) -> Array:
     return jnp.where((weight > 0).reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0.0)
-
-
-def _shown(leaf_name: str) -> str:
-    return leaf_name or "the array"

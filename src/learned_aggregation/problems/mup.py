@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Parts, Task
+from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Parts, Sums, Task
 
 
 class Factors(NamedTuple):
@@ -104,7 +104,22 @@ def mup_aggregator(aggregator: Aggregator, factors: Factors) -> Aggregator:
         step, state = aggregator.update(theta, cohort, state, params)
         return _times(factors.adam, step), state
 
-    return aggregator._replace(update=update)
+    return aggregator._replace(
+        update=update, sums=aggregator.sums and _mup_sums(aggregator.sums, factors, larger)
+    )
+
+
+def _mup_sums(sums: Sums, factors: Factors, larger: Params) -> Sums:
+    """The sums over deltas * larger."""
+
+    def add(partial: Any, delta: Params, weight: Any) -> Any:
+        return sums.add(partial, _times(larger, delta), weight)
+
+    def finish(theta: Any, partial: Any, state: Any, params: Params):
+        step, state = sums.finish(theta, partial, state, params)
+        return _times(factors.adam, step), state
+
+    return sums._replace(add=add, finish=finish)
 
 
 def in_mup(parts: Parts, factors: Factors, adaptive: bool) -> Parts:

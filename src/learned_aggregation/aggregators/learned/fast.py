@@ -53,6 +53,7 @@ from learned_aggregation.aggregators.learned.rules import (
     leaf_inputs,
     plain_family,
     steps_to_tree,
+    sums_of,
 )
 from learned_aggregation.kernels import pallas_step
 from learned_aggregation.kernels.step import fits, kernel_step
@@ -303,7 +304,7 @@ def fast_adafac(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
             options.rates, theta, client_update.delta, client_update.weight, agg_state, params
         )
 
-    return oracle._replace(init=init, update=update)
+    return oracle._replace(init=init, update=update, sums=sums_of(inputs, update))
 
 
 def fast_plain(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
@@ -336,4 +337,4 @@ def fast_plain(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
             options.rates, theta, client_update.delta, client_update.weight, agg_state, params
         )
 
-    return oracle._replace(update=update)
+    return oracle._replace(update=update, sums=sums_of(inputs, update))

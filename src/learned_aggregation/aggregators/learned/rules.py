@@ -1,5 +1,6 @@
 """Builds the two families of learned aggregators from features and network."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -32,9 +33,10 @@ from learned_aggregation.aggregators.learned.features import (
 )
 from learned_aggregation.aggregators.learned.network import apply_network, init_network
 from learned_aggregation.aggregators.learned.options import LearnedOptions
+from learned_aggregation.aggregators.sums import sums_of_mean
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated.averaging import weighted_mean
-from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Theta
+from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
 
 
 class LearnedState(NamedTuple):
@@ -56,6 +58,11 @@ def num_delta_inputs(inputs: str, num_grads: int) -> int:
 def clients_of(inputs: str, options: LearnedOptions) -> int | None:
     """The K that theta is made for; None where the network reads the mean alone."""
     return None if inputs == "mean" else options.num_grads
+
+
+def sums_of(inputs: str, update: Callable[..., Any]) -> Sums | None:
+    """The rule from one client at a time; None where the network reads every delta."""
+    return sums_of_mean(update) if inputs == "mean" else None
 
 
 def check_cohort(name: str, inputs: str, num_grads: int, update: ClientUpdate) -> None:
@@ -151,7 +158,7 @@ def plain_family(name: str, inputs: str, options: LearnedOptions) -> Aggregator:
             steps.append(b + network_step(theta["nn"], normalise(raw), step, output))
         return steps_to_tree(params, steps), LearnedState((), agg_state.round + 1, velocity)
 
-    return Aggregator(init_theta, init, update, clients_of(inputs, options))
+    return Aggregator(init_theta, init, update, clients_of(inputs, options), sums_of(inputs, update))
 
 
 def init_adafac_theta(key: Key, num_inputs: int, hidden_size: int, base: Base | None) -> Theta:
@@ -216,4 +223,4 @@ def adafac_family(name: str, inputs: str, options: LearnedOptions) -> Aggregator
         state = LearnedState(tuple(accumulators), agg_state.round + 1, velocity)
         return steps_to_tree(params, steps), state
 
-    return Aggregator(init_theta, init, update, clients_of(inputs, options))
+    return Aggregator(init_theta, init, update, clients_of(inputs, options), sums_of(inputs, update))

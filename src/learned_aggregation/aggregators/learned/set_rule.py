@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.aggregators.learned import set_sums
 from learned_aggregation.aggregators.learned.base import Base, make_base, rms
 from learned_aggregation.aggregators.learned.fast import in_blocks
 from learned_aggregation.aggregators.learned.fast_blocks import view_of, walk
@@ -30,7 +31,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     whole_model,
 )
 from learned_aggregation.errors import UserError
-from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Theta
+from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
 
 GAIN = 1.5
 """The gate multiplies the base by at most exp(GAIN) and at least exp(-GAIN)."""
@@ -72,9 +73,12 @@ def set_rule(
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
-        leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
         cohorts = [cohort_statistics(d, weight) for d in deltas]
+        return from_cohorts(limit, rates, theta, cohorts, agg_state, params)
+
+    def from_cohorts(limit, rates, theta, cohorts, agg_state, params):
+        leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         means = [c.mean.reshape(p.shape) for c, p in zip(cohorts, leaves, strict=True)]
         from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
         old = zip(agg_state.history, means, strict=True)
@@ -91,7 +95,10 @@ def set_rule(
     def update(theta: Theta, client_update: ClientUpdate, agg_state: SetState, params: Params):
         return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
 
-    return Aggregator(init_theta, init, update)
+    def finish(theta: Theta, partial: set_sums.PartialCohort, agg_state: SetState, params: Params):
+        return in_blocks(from_cohorts)(rates, theta, set_sums.cohorts(partial), agg_state, params)
+
+    return Aggregator(init_theta, init, update, sums=Sums(set_sums.start, set_sums.add, finish))
 
 
 def tensor_step(
