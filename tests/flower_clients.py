@@ -86,11 +86,16 @@ def message(node: int, kind=MessageType.TRAIN) -> Message:
 
 
 class Clients(Grid):
-    """Nodes that answer at once, each round in another order; what `lost` tells is never answered."""
+    """Nodes that answer at once, each round in another order; what `lost` tells is waited for until the timeout.
+
+    most: the largest number of train replies that were pulled at once.
+    """
+
+    pull_interval = 0.01
 
     def __init__(self, nodes=NODES, lost=lambda number, node: False, shuffle=0):
-        self.nodes, self.lost, self.order = nodes, lost, random.Random(shuffle)
-        self.rounds = []
+        self.nodes, self.lost, self.shuffle = nodes, lost, shuffle
+        self.rounds, self.waiting, self.most = [], {}, 0
 
     def set_run(self, run) -> None: ...
 
@@ -101,31 +106,38 @@ class Clients(Grid):
     def create_message(self, *_, **__):
         raise NotImplementedError
 
-    def push_messages(self, messages):
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids):
-        raise NotImplementedError
-
     def get_node_ids(self):
         return list(self.nodes)
 
-    def send_and_receive(self, messages, *, timeout=None):
-        replies = []
-        for sent in messages:
-            number, node = sent.content["config"]["server-round"], sent.metadata.dst_node_id
-            if self.lost(number, node):
-                continue
-            place = self.nodes.index(node)
-            if sent.metadata.message_type == MessageType.EVALUATE:
-                replies.append(reply(sent, None, **{"num-examples": 1 + place, "loss": float(place)}))
-                continue
-            self.rounds.append(number)
-            arrays = trained(arrays_of(sent.content["arrays"]), 10 * number + place)
-            metrics = {"num-examples": 5 + place, "client-id": place, "train-loss": float(place)}
-            replies.append(reply(sent, arrays, **metrics))
-        self.order.shuffle(replies)
+    def push_messages(self, messages):
+        messages = sorted(messages, key=lambda sent: sent.metadata.dst_node_id)  # FedAvg's order is random
+        if messages:
+            number = messages[0].content["config"]["server-round"]
+            random.Random(f"{self.shuffle} {number}").shuffle(messages)
+        sent = [f"{len(self.waiting)}-{n}" for n in range(len(messages))]
+        self.waiting |= dict(zip(sent, messages, strict=True))
+        return sent
+
+    def pull_messages(self, message_ids):
+        answers = [self.answer(self.waiting.pop(one)) for one in list(message_ids) if one in self.waiting]
+        replies = [one for one in answers if one is not None]
+        self.most = max(self.most, sum(one.metadata.message_type == MessageType.TRAIN for one in replies))
         return replies
+
+    def answer(self, sent):
+        number, node = sent.content["config"]["server-round"], sent.metadata.dst_node_id
+        if self.lost(number, node):
+            return None
+        place = self.nodes.index(node)
+        if sent.metadata.message_type == MessageType.EVALUATE:
+            return reply(sent, None, **{"num-examples": 1 + place, "loss": float(place)})
+        self.rounds.append(number)
+        arrays = trained(arrays_of(sent.content["arrays"]), 10 * number + place)
+        metrics = {"num-examples": 5 + place, "client-id": place, "train-loss": float(place)}
+        return reply(sent, arrays, **metrics)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return self.pull_messages(self.push_messages(messages))
 
 
 def advance(strategy, server, clients, number=1, order=None):

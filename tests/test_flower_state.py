@@ -17,24 +17,29 @@ def identity(monkeypatch):
 
 @pytest.mark.parametrize("clients", [None, 4])
 def test_a_run_that_goes_on_equals_one_undisturbed(tmp_path, clients):
-    """With lost replies, other reply orders and other node ids; every bit of model and metrics."""
+    """With lost replies and other node ids; every bit of model and metrics.
+
+    Also with other reply orders, for a rule that reads every delta; sums depend on them in the last digit.
+    """
     rule = learned() if clients is None else learned("fedlagg-adafac", num_grads=clients)
+    assert rule.one_at_a_time == (clients is None)
 
     def lost(number, node):
         return number == 2 and node == NODES[1]
 
     def grid(shuffle):
-        return Clients(lost=lost, shuffle=shuffle)
+        return Clients(lost=lost, shuffle=0 if rule.one_at_a_time else shuffle)
 
     def measure(number, arrays):
         return MetricRecord({"round": number, "sum": float(arrays_of(arrays)["dense/kernel"].sum())})
 
-    whole = quiet(rule).start(grid(1), record(MODEL), num_rounds=5, evaluate_fn=measure)
+    options = {"timeout": 0.05, "evaluate_fn": measure}
+    whole = quiet(rule).start(grid(1), record(MODEL), num_rounds=5, **options)
     file = tmp_path / "deep" / "state.safetensors"
-    quiet(rule, state_file=file).start(grid(2), record(MODEL), num_rounds=3, evaluate_fn=measure)
+    quiet(rule, state_file=file).start(grid(2), record(MODEL), num_rounds=3, **options)
     late = grid(3)
     strategy = quiet(rule, state_file=file)
-    rest = strategy.start(late, record(MODEL), num_rounds=5, evaluate_fn=measure)
+    rest = strategy.start(late, record(MODEL), num_rounds=5, **options)
     for name in MODEL:
         np.testing.assert_array_equal(arrays_of(rest.arrays)[name], arrays_of(whole.arrays)[name])
     assert set(late.rounds) == {4, 5}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict  # pyright: ignore[reportMissingImports]
 
+from learned_aggregation.integrations.flower.cohorts import difference
 from learned_aggregation.integrations.flower.records import record_to_arrays
 from learned_aggregation.pretrained.theta_file import first_difference, shapes
 
@@ -26,7 +27,7 @@ class Reply(NamedTuple):
     """A reply that can be used.
 
     place: sorts the clients of a round.
-    arrays: by name, as the client sent them; {} of an evaluation.
+    arrays: by name, as the client sent them; {} of an evaluation, and once they are added to the cohort.
     """
 
     place: tuple[float, int]
@@ -53,13 +54,6 @@ def read_reply(message: Message, keys: Keys, server: Mapping[str, np.ndarray] | 
     client = _number(metrics, keys.client) if keys.client in metrics else math.inf
     arrays = {} if server is None else _arrays(message, server)
     return Reply((client, message.metadata.src_node_id), arrays, weight, metrics)
-
-
-def difference(leaf: np.ndarray, server: np.ndarray) -> np.ndarray:
-    """leaf - server, in float32, or in float64 between wider types than that."""
-    dtype = np.float32 if server.dtype in (np.float16, np.float32) else np.float64
-    with np.errstate(over="ignore", invalid="ignore"):  # who asks looks for NaN and infinity
-        return np.subtract(leaf, server, dtype=dtype)
 
 
 def average_metrics(

@@ -18,13 +18,14 @@ from flwr.serverapp import Grid  # pyright: ignore[reportMissingImports]
 from flwr.serverapp.strategy import FedAvg, Result  # pyright: ignore[reportMissingImports]
 
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.integrations.flower.cohorts import Cohort, Held, Summed
+from learned_aggregation.integrations.flower.grid import OneByOne
 from learned_aggregation.integrations.flower.records import arrays_to_record, record_to_arrays
 from learned_aggregation.integrations.flower.replies import (
     Keys,
     Reply,
     UnusableError,
     average_metrics,
-    difference,
     read_reply,
 )
 from learned_aggregation.integrations.flower.state import ServerRecord, load_record, save_record
@@ -37,7 +38,8 @@ _log = getLogger("flwr").log  # the strategy's lines stand among Flower's
 class ServerAggregator(Protocol):
     """What the strategy needs of a rule; `load_aggregator` and `DropIn` give one.
 
-    It may also have `clients`, the one number of clients that it takes (None for any), and `name`.
+    It may also have `clients`, the one number of clients that it takes (None for any), and `name`; and where its
+    `one_at_a_time` is True, the strategy calls `start`, `add` and `finish` as DropIn has them in place of `update`.
     """
 
     def init(self, params: Params) -> AggState: ...
@@ -53,10 +55,13 @@ class LearnedAggregation(FedAvg):
     Once a round: delta_k = arrays of client k - arrays of the server, weight_k = its number of examples, and
     `params, state = aggregator.update(params, deltas, weights, state)`. Sampling and evaluation are FedAvg's.
 
+    A rule that reads sums over the clients (`DropIn.one_at_a_time`) gets each reply as it arrives, and the server holds
+    these sums and one reply; only a rule that reads every delta makes it hold them all.
+
     Clients answer a train message with one ArrayRecord, named and shaped like the one they got, and one
-    MetricRecord with their number of examples (`weighted_by_key`). The deltas are put in the order of the number
-    that each client may report as `client_id_key` (its partition, say), then of the node ids: a round does not
-    depend on which reply came first.
+    MetricRecord with their number of examples (`weighted_by_key`). Deltas that are held are put in the order of the
+    number that a client may report as `client_id_key` (its partition, say), then of the node ids: a round does not
+    depend on which reply came first. Of sums it depends in the last digit.
 
     A reply is left out, with a line in the log, if it is an error, has other names or shapes, NaN or infinity, or
     no weight above 0. Then
@@ -102,6 +107,7 @@ class LearnedAggregation(FedAvg):
         self.state_file = None if state_file is None else Path(state_file).absolute()
         self.round = 0
         self._clients: int | None = getattr(self.aggregator, "clients", None)
+        self._one_at_a_time = bool(getattr(self.aggregator, "one_at_a_time", False))
         self._name = str(getattr(self.aggregator, "name", type(self.aggregator).__name__))
         self._keys = Keys(self.weighted_by_key, client_id_key)
         self._rounds_before = 0  # those of the run that `start` goes on with
@@ -141,8 +147,9 @@ class LearnedAggregation(FedAvg):
         if done:
             _log(INFO, "%s: goes on after round %d; [ROUND n] below is n + %d", self.state_file, done, done)
         evaluate = evaluate_fn and (lambda number, arrays: evaluate_fn(number + done, arrays))
+        pulled: Any = OneByOne(grid) if self._one_at_a_time else grid
         result = super().start(
-            grid,
+            pulled,
             arrays_to_record(self._server),
             max(num_rounds - done, 0),
             timeout,
@@ -174,10 +181,11 @@ class LearnedAggregation(FedAvg):
           RunError: the rule's next model is not finite, or the state file cannot be written.
         """
         number = server_round + self._rounds_before
-        used = self._usable("aggregate_train", replies, self._server)
         self._ensure_state()
+        cohort = self._cohort()
+        used = self._usable("aggregate_train", replies, self._server, cohort)
         if used:
-            self._server, self._agg_state = self._advance(number, used)
+            self._server, self._agg_state = self._advance(number, cohort)
         else:
             _log(WARNING, "aggregate_train: no usable reply; round %d leaves the model as it is", number)
         self.round = number
@@ -195,7 +203,7 @@ class LearnedAggregation(FedAvg):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The clients' mean metrics, weighted by their number of examples; None without a usable reply."""
-        used = self._usable("aggregate_evaluate", replies, None)
+        used = self._usable("aggregate_evaluate", replies)
         return average_metrics(used, self._keys, self.evaluate_metrics_aggr_fn) if used else None
 
     def _begin(self, server: dict[str, np.ndarray]) -> None:
@@ -222,37 +230,44 @@ class LearnedAggregation(FedAvg):
         return ServerRecord(self.round, self._name, self._server, self._agg_state)
 
     def _usable(
-        self, what: str, replies: Iterable[Message], server: Mapping[str, np.ndarray] | None
+        self,
+        what: str,
+        replies: Iterable[Message],
+        server: Mapping[str, np.ndarray] | None = None,
+        cohort: Cohort | None = None,
     ) -> list[Reply]:
-        """The replies that can be used, in the fixed order; each other one leaves a line in the log."""
+        """The replies that can be used, in the fixed order; each other one leaves a line in the log.
+
+        Their arrays go to the cohort as they come and are not kept here.
+        """
         used, unused = [], 0
         for message in replies:
             try:
-                used.append(read_reply(message, self._keys, server))
+                reply = read_reply(message, self._keys, server)
             except UnusableError as reason:
                 unused += 1
                 _log(WARNING, "%s: node %d is left out: %s", what, message.metadata.src_node_id, reason)
+                continue
+            if cohort is not None:
+                cohort.add(reply.place, reply.arrays, reply.weight)
+            used.append(reply._replace(arrays={}))
+            del message, reply  # else two clients' arrays are here while the next reply is read
         if used or unused:
             _log(INFO, "%s: %d replies used, %d left out", what, len(used), unused)
         return sorted(used, key=lambda reply: reply.place)
 
-    def _advance(self, number: int, replies: list[Reply]) -> tuple[dict[str, np.ndarray], AggState]:
-        """The server's half of a round: (the next model, the rule's next state)."""
+    def _cohort(self) -> Cohort:
+        """Of a round that begins."""
         params = self._parameters()
-        deltas = {
-            name: np.stack([difference(reply.arrays[name], leaf) for reply in replies])
-            for name, leaf in params.items()
-        }
-        weights = np.array([reply.weight for reply in replies], np.float64)
-        filled = fill_places(deltas, weights, self._clients)
-        new, agg_state = self.aggregator.update(params, *filled, self._agg_state)
-        server = {}
-        for name, leaf in self._server.items():
-            if name in params:
-                server[name] = np.asarray(new[name], leaf.dtype)
-            else:
-                server[name] = _mean(np.stack([reply.arrays[name] for reply in replies]), weights, leaf.dtype)
-            if not np.isfinite(server[name]).all():
+        if self._one_at_a_time:
+            return Summed(self.aggregator, self._server, params)
+        return Held(self.aggregator, self._server, params, self._clients)
+
+    def _advance(self, number: int, cohort: Cohort) -> tuple[dict[str, np.ndarray], AggState]:
+        """The server's half of a round: (the next model, the rule's next state)."""
+        server, agg_state = cohort.finish(self._agg_state)
+        for name, leaf in server.items():
+            if not np.isfinite(leaf).all():
                 raise RunError(
                     f"round {number}: expected {self._name} to give a finite model, got NaN or infinity in "
                     f"{name!r}. Lower the rates; the state file still holds the round before."
@@ -267,32 +282,3 @@ class LearnedAggregation(FedAvg):
             return np.issubdtype(leaf.dtype, np.floating) and not is_averaged
 
         return {name: leaf for name, leaf in self._server.items() if is_parameter(name, leaf)}
-
-
-def fill_places(
-    deltas: Mapping[str, np.ndarray], weights: np.ndarray, places: int | None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Deltas and weights for exactly `places` clients, or for as many as came if that is None.
-
-    In every empty place stands delta = sum_k w_k delta_k / sum_k w_k with weight = mean_k w_k: the weighted mean
-    over all places is that over the clients that came.
-
-    Args:
-      deltas: leaves [K, ...]; weights: [K].
-    """
-    empty = 0 if places is None else max(places - len(weights), 0)
-
-    def fill(leaf: np.ndarray) -> np.ndarray:
-        mean = _mean(leaf, weights, leaf.dtype)
-        return np.concatenate([leaf, np.broadcast_to(mean, (empty, *mean.shape))])
-
-    if not empty:
-        return dict(deltas), weights
-    filled = {name: fill(leaf) for name, leaf in deltas.items()}
-    return filled, np.concatenate([weights, np.full(empty, weights.mean())])
-
-
-def _mean(leaf: np.ndarray, weights: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The weighted mean over the leading axis; rounded for an integer dtype."""
-    mean = np.tensordot(weights / weights.sum(), leaf, axes=1)
-    return np.asarray(np.rint(mean) if np.issubdtype(dtype, np.integer) else mean, dtype)
