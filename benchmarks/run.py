@@ -19,8 +19,10 @@ from benchmarks.families import ENTRANTS, FAMILIES
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
+SERVERS = ("server/k8", "server/k64", "server/k512")
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
-KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families")
+REPEATS |= dict.fromkeys(SERVERS, 1)
+KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "server", "scaling", "families")
 SCALING = {
     "num_grads": (2, 64),
     "num_local_steps": (1, 64),
@@ -43,6 +45,7 @@ def names() -> list[str]:
         "stream/digits",
         "stream/glyphs",
         "stream/glyphs_augmented",
+        *SERVERS,
         *scaling,
     ]
 
