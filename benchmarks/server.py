@@ -1,8 +1,8 @@
 """The memory of a server that adds one client at a time: `python -m benchmarks.server --clients 2 64 --parameters 10m`.
 
-One round of fedlagg-set (hidden 32) through the drop-in: start, add for each client, finish. The deltas are made one at a
-time. Each number of clients is a process of its own, which reads its largest resident memory before and after the round:
-the difference is the round's, compilation (some 100 MB) included and imports not. Prints one line of JSON.
+One round of fedlagg-set (hidden 32) through the drop-in: start, add for each client, finish. The deltas are made one at
+a time. Each number of clients is a process of its own, which reads its largest resident memory before and after the
+round: the difference is the round's, compilation (some 100 MB) included and imports not. Prints one line of JSON.
 """
 
 import argparse

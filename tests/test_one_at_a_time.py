@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -264,6 +266,17 @@ def test_the_other_forms_fail_where_ours_does_not():
     assert spread.error(spread.sums_of_squares, cases["mean / spread 1000, equal weights"]) > 0.1
     for form in (spread.about_the_first, spread.west):
         assert spread.error(form, cases["the same with 1e-6 of a weight"]) > 1e-3
+
+
+def test_the_guides_loop_runs():
+    guide = (Path(__file__).parent.parent / "docs/integrations.md").read_text()
+    program = re.search(r"```python\n([^`]*agg\.add[^`]*)```", guide)
+    assert program
+    agg, params = drop_in("fedavg"), small_tree()
+    names = {"agg": agg, "params": params, "state": agg.init(params)}
+    clients = [(one(deltas_of(params), k), weight) for k, weight in enumerate(WEIGHTS)]
+    exec(compile(program[1], "integrations.md", "exec"), names | {"arriving_clients": lambda: clients}, names)
+    assert_close(names["params"], agg.update(params, deltas_of(params), WEIGHTS, ())[0])
 
 
 @pytest.mark.parametrize("module", ["aggregators.sums", "pretrained.drop_in"])

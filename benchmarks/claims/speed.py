@@ -19,7 +19,7 @@ def one_client_at_a_time() -> list[Claim]:
     return [
         Claim(
             "server-memory",
-            f"2. 100 M parameters, one client at a time: peak memory with K 64 at most {MORE_MEMORY} times that with K 2",
+            f"2. 100 M parameters, one client at a time: peak memory at K 64 at most {MORE_MEMORY} times that at K 2",
             ("-m", "benchmarks.server", "--clients", "2", "64", "--parameters", "100m"),
             _server_memory,
         )
