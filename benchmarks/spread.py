@@ -1,7 +1,7 @@
 """The spread over clients that come one at a time: the error of each form of it, `python -m benchmarks.spread`.
 
 All in float32 on K deltas of 4,000 parameters; the error is the largest relative one over the parameters against two
-passes in float64 over the same deltas. Prints the table of docs/performance.md.
+passes in float64 over the same deltas. Prints the table of docs/performance.md, one error for each number of clients.
 """
 
 import argparse
@@ -119,11 +119,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[64, 512])
-    print(f"| deltas | K | {' | '.join(FORMS)} |\n|---|---|{'---|' * len(FORMS)}")
-    for clients in parser.parse_args().clients:
-        for case in cases(clients):
-            errors = " | ".join(f"{error(form, case):.0e}" for form in FORMS.values())
-            print(f"| {case.name} | {clients} | {errors} |", flush=True)
+    numbers = parser.parse_args().clients
+    print(f"| deltas | {' | '.join(FORMS)} |\n|---|{'---|' * len(FORMS)}")
+    for same in zip(*(cases(clients) for clients in numbers), strict=True):
+        errors = [", ".join(f"{error(form, case):.0e}" for case in same) for form in FORMS.values()]
+        print(f"| {same[0].name} | {' | '.join(errors)} |", flush=True)
 
 
 if __name__ == "__main__":
