@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from learned_aggregation.config.outside import modules_of
 from learned_aggregation.config.resolve import config_text, read_command_line
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.outside import blamed, find_modules_here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,12 +17,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
       argv: without the program's name; None is this process's.
     Returns:
-      0; 2 for bad input and 1 for a run that could not go on, each with one line on stderr; 130 when
-      interrupted. Any other exception is a bug and comes out as it is.
+      0; 2 for bad input and 1 for a run that could not go on, an error in a module that the settings name among them,
+      each with one line on stderr; 130 when interrupted. Any other exception is a bug and comes out as it is.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    find_modules_here()
+    modules: set[str] = set()
     try:
         asked = read_command_line(argv or ["--help"])
+        modules = modules_of(vars(asked.config))
         if asked.print_config:
             print(config_text(asked.config), end="")
             return 0
@@ -38,6 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        told = blamed(error, modules)
+        if told is None or sys.flags.dev_mode:
+            raise
+        advice = "Fix it; PYTHONDEVMODE=1 shows the whole traceback."
+        print(f"error: {', '.join(sorted(modules))}: expected code that runs, got {told}. {advice}", file=sys.stderr)
+        return RunError.exit_status
 
 
 def _command(argv: Sequence[str]) -> str:

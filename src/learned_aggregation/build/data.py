@@ -27,6 +27,7 @@ def data_options(config: Config) -> DataOptions:
         cache_dir=config.cache_dir,
         vocabulary=config.vocabulary,
         whole_mb={None: config.device_data_mb, True: 0, False: None}[config.stream],
+        datasets=config.datasets,
     )
 
 

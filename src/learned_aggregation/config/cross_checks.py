@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from learned_aggregation.config.kinds import refuse
+from learned_aggregation.errors import UserError
 
 
 def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
@@ -15,6 +16,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     Raises:
       UserError: naming one setting of those that do not fit.
     """
+    _check_tasks(values, where)
     _check_sizes(values, where)
     _check_stream(values, where)
     _check_run_type(values, where)
@@ -57,14 +59,39 @@ def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> N
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
 
 
+def _check_tasks(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """That there are such tasks, also those that a sweep names."""
+    swept = (values["sweep_config"] or {}).get("parameters", {}).get("task", {})
+    for value in (*swept.get("values", ()), *([swept["value"]] if "value" in swept else ())):
+        _check_task(value, f"{where('sweep_config')}.parameters.task", values["datasets"])
+    _check_task(values["task"], where("task"), values["datasets"])
+
+
+def _check_task(value: str | tuple[str, ...], where: str, datasets: Mapping[str, Any]) -> None:
+    from learned_aggregation.tasks.names import expand_task, parse_task_name
+
+    for name in (value,) if isinstance(value, str) else value:
+        try:
+            for task in expand_task(name):
+                parse_task_name(task, datasets)
+        except UserError as error:
+            raise UserError(f"{where}: {str(error).removeprefix('task: ')}") from None
+
+
 def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
-    """It must read every task's data; where a mixture or a sweep names the tasks, these are checked there."""
+    """It must read every task's data; where a mixture or a sweep names the tasks, these are checked there.
+
+    Of data from outside the kind is not known before it is loaded: it is checked then.
+    """
     swept = (values["sweep_config"] or {}).get("parameters", {})
     if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
         return
+    from learned_aggregation.data import is_packaged
     from learned_aggregation.tasks.names import expand_task, parse_task_name
     from learned_aggregation.tasks.objectives import objective_name
 
     named = (values["task"],) if isinstance(values["task"], str) else values["task"]
     for task in (task for name in named for task in expand_task(name)):
-        objective_name(parse_task_name(task).dataset, values["objective"], where("objective"))
+        dataset = parse_task_name(task, values["datasets"]).dataset
+        if is_packaged(dataset, values["datasets"]):
+            objective_name(dataset, values["objective"], where("objective"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import nearest
+from learned_aggregation.registry import Registry, is_outside, nearest
 
 Check = Callable[[str, Any], Any]
 
@@ -111,10 +111,16 @@ def switch() -> Kind:
 
 
 def choice(names: Callable[[], Iterable[str]]) -> Kind:
-    """One of `names()`, which is called at the check, so that registries are imported no earlier."""
+    """One of `names()`, which is called at the check, so that registries are imported no earlier.
+
+    In the place of a registry's name `package.module:attribute` does as well; it is imported.
+    """
 
     def check(where: str, value: Any) -> str:
-        known = list(names())
+        there = names()
+        if isinstance(there, Registry) and is_outside(value):
+            return _from_outside(where, there, value)
+        known = list(there)
         if value not in known:
             refuse(
                 where,
@@ -125,6 +131,13 @@ def choice(names: Callable[[], Iterable[str]]) -> Kind:
         return value
 
     return Kind(check, "NAME", literal=False)
+
+
+def _from_outside(where: str, registry: Registry, name: str) -> str:
+    try:
+        return registry.check(name)
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removeprefix(f'{registry.kind}: ')}") from None
 
 
 def path(such_as: str) -> Kind:

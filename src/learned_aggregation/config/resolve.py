@@ -65,6 +65,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
         parsed = parse_options(options)
         values = merge_options(values, parsed)
         sources |= {key.split(".")[0]: f"--cfg-options {key.split('.')[0]}" for key in parsed}
+    _import_first(values, sources, flags)
     table_source = sources.pop(BY_OPTIMIZER, BY_OPTIMIZER)
     table = _check_by_optimizer(table_source, values.pop(BY_OPTIMIZER, {}))
     _check_known(values, sources)
@@ -81,6 +82,15 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     if table:
         _check_one_optimizer(table_source, config)
     return CommandLine(config, print_config, list_tasks)
+
+
+def _import_first(values: Mapping[str, Any], sources: Mapping[str, str], flags: Mapping[str, str]) -> None:
+    """What the modules register may be named by a row of by_optimizer, which is checked before the settings are."""
+    kind = SETTINGS["custom_imports"].kind
+    if "custom_imports" in flags:
+        kind.check("--custom_imports", kind.read(flags["custom_imports"]))
+    elif "custom_imports" in values:
+        kind.check(sources["custom_imports"], values["custom_imports"])
 
 
 def _check_by_optimizer(where: str, value: Any) -> dict[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ from learned_aggregation.config.kinds import (
     switch,
     whole,
 )
+from learned_aggregation.config.outside import check_custom_imports, check_datasets
 from learned_aggregation.config.part_options import (
     OPTION_SETTINGS,
     check_option,
@@ -84,6 +85,12 @@ MACHINE = "machine"
 class Config:
     """All settings of a run. Constructing one checks every value and raises a UserError for a bad one."""
 
+    custom_imports: Mapping[str, Any] = setting(
+        {},
+        Kind(check_custom_imports, "MODULE[,MODULE]", literal=False),
+        RUN,
+        "modules to import first, which register what is yours: dict(imports=['my_rules'])",
+    )
     run_type: str = setting("meta-train", choice(lambda: RUN_TYPES), RUN, f"one of {', '.join(RUN_TYPES)}")
     optimizer: str = setting("fedlagg-adafac", choice(optimizers), RUN, "the aggregator's name")
     task: str | tuple[str, ...] = setting(
@@ -341,6 +348,14 @@ class Config:
     from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
     auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start")
 
+    datasets: Mapping[str, Any] = setting(
+        {},
+        Kind(check_datasets, "DICT"),
+        DATA,
+        "data sets of yours by name: dict(mine=dict(type='npz', path='mine.npz', clients='writer')); then "
+        "task='mlp64x64_mine_28'",
+        flag=False,
+    )
     stream: bool | None = setting(
         None,
         optional(switch()),
@@ -486,7 +501,9 @@ def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> A
 
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
-    checked = {name: SETTINGS[name].kind.check(where(name), value) for name, value in values.items()}
+    names = sorted(values, key=lambda name: name != "custom_imports")  # what these register is looked up by the others
+    found = {name: SETTINGS[name].kind.check(where(name), values[name]) for name in names}
+    checked = {name: found[name] for name in values}
     check_together(checked, where)
     check_parts(checked, where)
     for mixture in ("problems", "meta_valid_problems"):

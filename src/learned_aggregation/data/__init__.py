@@ -9,10 +9,11 @@ table, `options` a DataOptions.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry, nearest
+from learned_aggregation.registry import Registry, is_outside, nearest
 
 if TYPE_CHECKING:
     from learned_aggregation.types import Dataset
@@ -69,6 +70,7 @@ class DataOptions(NamedTuple):
     vocabulary: the SentencePiece model that lm1b is read with; None is bytes.
     whole_mb: splits of images on disk with more megabytes than this stay there and are decoded when they are
       used, where the files allow random access; None reads everything into memory.
+    datasets: the user's data sets by name, see `data.sources.Entry`.
     """
 
     seed: int = 0
@@ -78,6 +80,7 @@ class DataOptions(NamedTuple):
     task: str | None = None
     vocabulary: str | None = None
     whole_mb: int | None = None
+    datasets: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Description(NamedTuple):
@@ -101,7 +104,8 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
     """Loads the data set `name` with square images of `size` pixels, sequences of `size` tokens or `size` features.
 
     Args:
-      name: an entry of DATASETS; `glyphs` may carry a class count and `rgb`: `glyphs62`, `glyphs26rgb`.
+      name: of `options.datasets`, or an entry of DATASETS; `glyphs` may carry a class count and `rgb`: `glyphs62`,
+        `glyphs26rgb`.
       size: side of the images in pixels, length of the sequences, or number of features.
       options: see DataOptions.
     Returns:
@@ -109,25 +113,70 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
     Raises:
       UserError: an unknown name, a size that there is not, or data that is not there.
     """
-    entry = _check(name, size)
-    return DATASETS[entry](name, size, options or DataOptions())
+    options = options or DataOptions()
+    if name in options.datasets:
+        from learned_aggregation.data.sources.loading import load_entry
+
+        return load_entry(name, options.datasets[name], size, options)
+    load = DATASETS[_check(name, size)]
+    return load(name, size, options) if callable(load) else load
 
 
 def describe(name: str, size: int, options: DataOptions | None = None) -> Description:
-    """What a model must know of a data set; nothing of it is read. Raises UserErrors as `load_dataset`."""
+    """What a model must know of a data set; nothing of it is read, but of one from outside, which is loaded.
+
+    Raises:
+      UserError: as `load_dataset`.
+    """
+    options = options or DataOptions()
+    if not is_packaged(name, options.datasets):
+        return description_of(load_dataset(name, size, options))
     entry = _check(name, size)
-    return DESCRIPTIONS[entry](name, size, options or DataOptions())
+    return DESCRIPTIONS[entry](name, size, options)
+
+
+def description_of(dataset: Dataset) -> Description:
+    """What a data set's train split shows.
+
+    Raises:
+      UserError: a split that is missing, or examples of no kind of KINDS.
+    """
+    splits = dataset.splits
+    if missing := [name for name in ("train", "inner_valid", "outer_valid", "test") if name not in splits]:
+        raise UserError(
+            f"{dataset.name}: expected the splits train, inner_valid, outer_valid and test, got none of "
+            f"{', '.join(missing)}. Add them."
+        )
+    examples = splits["train"].examples
+    if "image" in examples:
+        return Description("image", tuple(examples["image"].shape[1:]), dataset.num_classes, "from outside")
+    if "tokens" in examples:
+        return Description("text", (examples["tokens"].shape[1] - 1,), dataset.num_classes, "from outside")
+    if "features" not in examples:
+        raise UserError(
+            f"{dataset.name}: expected examples with image, tokens or features, got {', '.join(examples)}. "
+            "See data.KINDS for what each kind holds."
+        )
+    if "target" in examples:
+        targets = int(examples["target"].shape[1])
+        return Description("regression", tuple(examples["features"].shape[1:]), 0, "from outside", targets)
+    return Description("table", tuple(examples["features"].shape[1:]), dataset.num_classes, "from outside")
+
+
+def is_packaged(name: str, datasets: Collection[str] = ()) -> bool:
+    """Whether the data set is the package's: its kind and sizes are known before it is loaded."""
+    return name not in datasets and (name in _FILES or re.fullmatch(_GLYPHS, name) is not None)
 
 
 def _check(name: str, size: int) -> str:
     entry = check_dataset_name(name)
-    if not isinstance(size, int) or not has_size(name, size):
+    if is_packaged(name) and (not isinstance(size, int) or not has_size(name, size)):
         raise UserError(f"{name}: expected {sizes_of(name)}, got {size!r}.")
     return entry
 
 
 def kind_of(name: str) -> str:
-    """The kind of a data set, of KINDS."""
+    """The kind of a data set of the package, of KINDS."""
     if name in TABLES:
         return "regression" if name in REGRESSIONS else "table"
     return "text" if name in TEXT else "image"
@@ -149,13 +198,19 @@ def sizes_of(name: str) -> str:
 _SMALLEST = {"image": 4, "text": 2}
 
 
-def check_dataset_name(name: str) -> str:
-    """The registry entry behind a data set name; a UserError for an unknown one."""
-    if name in tuple(DATASETS):
+def check_dataset_name(name: str, datasets: Collection[str] = ()) -> str:
+    """The registry entry behind a data set name, or a name of `datasets`; a UserError for an unknown one."""
+    if name in DATASETS or name in datasets:
         return name
-    if re.fullmatch(r"glyphs\d*(rgb)?", name):
+    if is_outside(name):
+        return DATASETS.check(name)
+    if re.fullmatch(_GLYPHS, name):
         return "glyphs"
+    known = list(dict.fromkeys((*datasets, *DATASETS)))
     raise UserError(
-        f"data set: expected one of {', '.join(DATASETS)} (glyphs takes a class count and rgb: glyphs62rgb), "
-        f"got {name!r}.{nearest(name, DATASETS)}"
+        f"data set: expected one of {', '.join(known)} (glyphs takes a class count and rgb: glyphs62rgb), "
+        f"got {name!r}.{nearest(name, known)}"
     )
+
+
+_GLYPHS = r"glyphs\d*(rgb)?"

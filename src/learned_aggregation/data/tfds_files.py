@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,31 @@ def open_folder(source: Source, options: DataOptions) -> Path:
         raise unusable(source, options, f"no prepared data in {_data_dir(options) / source.tfds_name}")
     if importlib.util.find_spec("tensorflow_datasets") is None:
         raise unusable(source, options, "no package tensorflow_datasets to read it with")
+    try:
+        _check_classes(folder)
+    except ValueError as error:
+        raise unusable(source, options, str(error)) from None
     return folder
+
+
+def part_names(folder: Path) -> list[str]:
+    """What the parts of a prepared set are called."""
+    import tensorflow_datasets as tfds
+
+    return list(tfds.builder_from_directory(folder).info.splits)
+
+
+def _check_classes(folder: Path) -> None:
+    """TFDS imports the classes that a set's features.json names; only TFDS's own may be there.
+
+    Raises:
+      ValueError: it names others.
+    """
+    path = folder / "features.json"
+    named = re.findall(r'"pythonClassName"\s*:\s*"([^"]*)"', path.read_text()) if path.is_file() else []
+    for name in named:
+        if not name.startswith("tensorflow_datasets."):
+            raise ValueError(f"{path.name} that names the class {name}, which is not TFDS's")
 
 
 class Part(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_aggregation.errors import UserError
+from learned_aggregation.registry import is_outside
 
 FORMAT = "learned_aggregation.card.1"
 CARD_FILE, THETA_FILE, README_FILE = "card.json", "theta.safetensors", "README.md"
@@ -85,6 +86,9 @@ def read_card(directory: Path) -> Card:
         raise _bad(path, f"the fields {', '.join(missing)}", "none of them")
     card = Card(**values)
     _check_ranges(path, card.ranges)
+    for text in (card.aggregator, *card.options.values()):
+        if is_outside(text):  # it would be imported; only what the user names is
+            raise _bad(path, "names of the package", f"{text!r}, a module from outside")
     return card
 
 

@@ -58,7 +58,7 @@ def _from_metadata(
             f"{source}: expected a theta that says which rule it is of, got no metadata. "
             "Read it with theta_file.load_theta and make a DropIn with the rule's name and options."
         )
-    rule = AGGREGATORS.check(metadata["optimizer"])
+    rule = AGGREGATORS.check_registered(metadata["optimizer"])  # a file must not name a module to import
     known = {name: _number(text) for name, text in metadata.items()}
     options = {name: known[name] for name in accepted_options(rule) if name in known}
     ranges = {name: (known[name], known[name]) for name in RANGES if name in known}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from learned_aggregation.data import DataOptions, Description, describe, load_dataset
-from learned_aggregation.tasks.names import ALIASES, MODELS, parse_task_name, width_probes
-from learned_aggregation.tasks.objectives import OBJECTIVES, objective_name
+from learned_aggregation.data import (
+    DataOptions,
+    Description,
+    describe,
+    description_of,
+    is_packaged,
+    load_dataset,
+)
+from learned_aggregation.errors import UserError
+from learned_aggregation.tasks.construct import construct
+from learned_aggregation.tasks.names import ALIASES, MODELS, check_reads, parse_task_name, width_probes
+from learned_aggregation.tasks.objectives import get_objective, objective_name
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from flax import linen as nn
@@ -27,13 +36,24 @@ def make_task(
       UserError: a name that does not parse, a data set that is not there, an objective that does not read it.
     """
     options = (options or DataOptions())._replace(task=ALIASES.get(name, name))  # messages name one like it
-    model, _ = make_model(
-        name, options, remat, objective
-    )  # before the data set is loaded: its errors come at once
-    parsed = parse_task_name(name)
-    dataset = load_dataset(parsed.dataset, parsed.size, options)
-    make = OBJECTIVES[objective_name(parsed.dataset, objective)].make
+    parsed = parse_task_name(name, options.datasets)
+    dataset = None
+    if not is_packaged(parsed.dataset, options.datasets):
+        dataset = load_dataset(parsed.dataset, parsed.size, options)
+    # before a data set of the package is loaded: its errors come at once
+    model, about = make_model(name, options, remat, objective, dataset)
+    dataset = dataset or load_dataset(parsed.dataset, parsed.size, options)
+    if is_task(model):
+        return model._replace(name=name), dataset
+    make = get_objective(objective_name(parsed.dataset, objective, kind=about.kind)).make
     return make(name, model, dataset), dataset
+
+
+def is_task(model: Any) -> bool:
+    """Whether what a model's name stands for is a whole task, brought from outside."""
+    from learned_aggregation.types import Task
+
+    return isinstance(model, Task)
 
 
 def probe_tasks(name: str, width: int, dataset: Dataset, objective: str | None = None) -> tuple[Task, Task]:
@@ -42,25 +62,42 @@ def probe_tasks(name: str, width: int, dataset: Dataset, objective: str | None =
     Raises:
       UserError: a model whose name is not a list of widths.
     """
-    make = OBJECTIVES[objective_name(parse_task_name(name).dataset, objective)].make
+    datasets = {dataset.name: {}}
+    kind = description_of(dataset).kind
+    make = get_objective(objective_name(parse_task_name(name, datasets).dataset, objective, kind=kind)).make
+    options = DataOptions(datasets=datasets)
     base, wider = (
-        make(probe, make_model(probe, objective=objective)[0], dataset) for probe in width_probes(name, width)
+        make(probe, make_model(probe, options, objective=objective, dataset=dataset)[0], dataset)
+        for probe in width_probes(name, width, datasets)
     )
     return base, wider
 
 
 def make_model(
-    name: str, options: DataOptions | None = None, remat: bool = False, objective: str | None = None
+    name: str,
+    options: DataOptions | None = None,
+    remat: bool = False,
+    objective: str | None = None,
+    dataset: Dataset | None = None,
 ) -> tuple[nn.Module, Description]:
-    """The model of a task, with as many outputs as its objective asks for, and what its inputs are; no data is loaded.
+    """The model of a task, with as many outputs as its objective asks for, and what its inputs are; no data is loaded,
+    but of a data set from outside.
 
     Args:
       remat: a model in blocks (resnet, vit, transformer) keeps their inputs for the gradient and computes their
         activations again; other models stay as they are.
       objective: see make_task.
+      dataset: what the name's data set is, where it is loaded already.
     """
-    parsed = parse_task_name(name)
-    about = describe(parsed.dataset, parsed.size, options)
-    outputs = OBJECTIVES[objective_name(parsed.dataset, objective)].outputs(about)
-    model = MODELS[parsed.family](parsed.arguments, outputs)
+    parsed = parse_task_name(name, (options or DataOptions()).datasets)
+    about = describe(parsed.dataset, parsed.size, options) if dataset is None else description_of(dataset)
+    check_reads(parsed.family, parsed.family + parsed.arguments, parsed.dataset, about.kind)
+    chosen = objective_name(parsed.dataset, objective, kind=about.kind)
+    outputs = get_objective(chosen).outputs(about)
+    if outputs < 1:
+        raise UserError(
+            f"{parsed.dataset}: expected labels for the objective {chosen}, got none. "
+            "Name their column in columns=dict(label=...), or bring a loss that needs none."
+        )
+    model = construct(MODELS[parsed.family], parsed.arguments, outputs)
     return model.clone(remat=True) if remat and hasattr(model, "remat") else model, about

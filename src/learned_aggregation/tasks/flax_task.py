@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.tasks.adapters import as_model
 from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Task
 
 CLASS_METRICS = (Metric("loss", unit="nats"), Metric("accuracy", higher_is_better=True, unit="%"))
@@ -48,7 +48,7 @@ def image_inputs(dataset: Dataset) -> Callable[[Batch], Float[Array, "B h w c"]]
 
 def flax_task(
     name: str,
-    model: nn.Module,
+    model: Any,
     example: Array,
     inputs: Callable[[Batch], Array],
     measure: Callable[[Array, Batch], Metrics],
@@ -58,27 +58,25 @@ def flax_task(
     """A Task whose loss is the mean of `measure`'s over the batch.
 
     Args:
-      model: called as model(x, train=bool) -> logits; its collections other than "params" are the model_state,
-        which training changes and evaluation reads.
+      model: a flax module, called as model(x, train=bool) -> logits, whose collections other than "params" are the
+        model_state; or another form that `adapters.as_model` takes.
       example: model inputs of the right shape and dtype, [1, ...].
       inputs: batch -> model inputs [B, ...].
       measure: (logits, batch) -> per-example metrics, leaves [B]; one of them is "loss".
       metrics, cap: of the Task.
     """
+    functions = as_model(model)
 
     def init(key: Key) -> tuple[Params, ModelState]:
-        variables = dict(model.init(key, example, train=False))
-        return variables.pop("params"), variables
+        return functions.init(key, example)
 
     def loss(params: Params, model_state: ModelState, key: Key, batch: Batch):
-        variables = {"params": params, **model_state}
-        applied = model.apply(variables, inputs(batch), train=True, mutable=list(model_state))
-        logits, model_state = cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
+        logits, model_state = functions.apply(params, model_state, inputs(batch), True, key)
         found = {name: jnp.mean(values) for name, values in measure(logits, batch).items()}
         return found.pop("loss"), (model_state, found)
 
     def evaluate(params: Params, model_state: ModelState, key: Key, batch: Batch) -> Metrics:
-        logits = model.apply({"params": params, **model_state}, inputs(batch), train=False)
-        return measure(cast(Array, logits), batch)
+        logits, _ = functions.apply(params, model_state, inputs(batch), False, key)
+        return measure(logits, batch)
 
     return Task(name, init, loss, evaluate, cap, metrics)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from learned_aggregation.data import DATASETS, DataOptions
 from learned_aggregation.tasks import make_model
 from learned_aggregation.tasks.names import ALIASES, EXAMPLE, MIXES, MODEL_NAMES, TEXT_EXAMPLE
-from learned_aggregation.tasks.objectives import OBJECTIVES
+from learned_aggregation.tasks.objectives import OBJECTIVES, get_objective
 
 _WIDTHS = ("32", "32x32", "64x64", "128x128", "128x128x128")
 _LARGE = {  # image sizes of the models that are tested on ImageNet only
@@ -80,7 +80,7 @@ def list_tasks(options: DataOptions | None = None) -> str:
         )
     rows += [(name, "", f"{len(mix)} tasks: {', '.join(mix)}") for name, mix in MIXES.items()]
     wide, narrow = (max(len(row[column]) for row in rows) for column in (0, 1))
-    objectives = (f"{name} ({', '.join(entry.kinds)})" for name, entry in OBJECTIVES.items())
+    objectives = (f"{name} ({', '.join(get_objective(name).kinds)})" for name in OBJECTIVES)
     table = [f"{name:{wide}}  {count:>{narrow}}  {data}" for name, count, data in rows]
     return "\n".join(
         [

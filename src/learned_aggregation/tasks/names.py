@@ -7,11 +7,21 @@ features. A model's name is its family and its sizes: `mlp128x64`, `mlp128_pow6`
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
-from learned_aggregation.data import DATASETS, KINDS, TABLES, check_dataset_name, has_size, kind_of, sizes_of
+from learned_aggregation.data import (
+    DATASETS,
+    KINDS,
+    TABLES,
+    check_dataset_name,
+    has_size,
+    is_packaged,
+    kind_of,
+    sizes_of,
+)
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry, nearest
+from learned_aggregation.registry import Registry, is_outside, nearest
 
 _MODELS = "learned_aggregation.tasks.models"
 
@@ -19,10 +29,16 @@ MODELS = Registry(
     "model",
     {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
 )
-"""Family name -> (the rest of the model's name, the number of outputs) -> flax module."""
+"""Family name -> (the rest of the model's name, the number of outputs) -> flax module; see `adapters.construct`."""
 
-READS = {"mlp": ("image", "table"), "transformer": ("text",)}
-"""What each family reads; those that are not here read images."""
+READS = {
+    "mlp": ("image", "table"),
+    "conv": ("image",),
+    "resnet": ("image",),
+    "vit": ("image",),
+    "transformer": ("text",),
+}
+"""What each family of the package reads."""
 
 WIDTH_MODELS = ("mlp", "conv")
 """Families whose arguments are the layers' widths."""
@@ -85,62 +101,108 @@ def expand_task(name: str) -> tuple[str, ...]:
     return MIXES.get(name, (name,))
 
 
-def parse_task_name(name: str) -> TaskName:
+def parse_task_name(name: str, datasets: Collection[str] = ()) -> TaskName:
     """The parts of a task's name; aliases and presets are resolved first.
 
+    Names with underscores are understood: of all ways to divide a name that give a data set that there is, the one with
+    the longest is taken.
+
+    Args:
+      datasets: the user's data sets, of the setting `datasets`.
     Raises:
       UserError: naming the part (model, data set, size) that was not understood and what there is.
+
+    Example:
+      >>> parse_task_name("mlp64x64_my_data_28", ["my_data"])
+      TaskName(family='mlp', arguments='64x64', dataset='my_data', size=28)
     """
-    parts = ALIASES.get(name, name).rsplit("_", 2)
-    if len(parts) != 3:
+    parts = ALIASES.get(name, name).rsplit("_", 1)
+    if len(parts) != 2 or "_" not in parts[0]:
+        known = list(dict.fromkeys((*datasets, *DATASETS)))
         raise UserError(
             f"task: expected model_dataset_size such as {EXAMPLE}, or one of {', '.join((*ALIASES, *MIXES))}, "
             f"got {name!r}.{nearest(name, (*ALIASES, *MIXES))} Models: {', '.join(MODEL_NAMES)}; "
-            f"data sets: {', '.join(DATASETS)}."
+            f"data sets: {', '.join(known)}."
         )
-    model, dataset, size = parts
+    model, dataset = _divided(parts[0], datasets)
+    size = parts[1]
     try:
         family, arguments = _parse_model(model)
-        check_dataset_name(dataset)
-        _check_fit(family, model, dataset)
-        _check_size(dataset, size)
+        check_dataset_name(dataset, datasets)
+        if is_packaged(dataset, datasets):
+            check_reads(family, model, dataset, kind_of(dataset))
+            _check_size(dataset, size)
+        elif not size.isdecimal() or not 0 < len(size) <= 5 or not 0 < int(size) < 2**16:
+            raise UserError(
+                f"size: expected the side of the images, the tokens of a sequence or the number of features of "
+                f"{dataset} at the end, got {size!r}. For example mlp32_{dataset}_28."
+            )
     except UserError as error:
         raise UserError(f"task {name!r}: {error}") from None
     return TaskName(family, arguments, dataset, int(size))
 
 
+def _divided(text: str, datasets: Collection[str]) -> tuple[str, str]:
+    """(model, data set) of `model_dataset`; where nothing is known, what the last underscore divides."""
+    cuts = [(text[: match.start()], text[match.end() :]) for match in re.finditer("_", text)]
+    there = [cut for cut in cuts if _is_dataset(cut[1], datasets)]
+    whole = [cut for cut in there if _is_model(cut[0])]
+    return next(iter(whole + there), cuts[-1])
+
+
+def _is_dataset(name: str, datasets: Collection[str]) -> bool:
+    return name in DATASETS or is_packaged(name) or name in datasets or is_outside(name)
+
+
+def _is_model(name: str) -> bool:
+    full = PRESETS.get(name, name)
+    return full in MODELS or is_outside(full) or (":" not in full and _family(full) is not None)
+
+
+def _family(model: str) -> str | None:
+    """The longest name of a family that the model's begins with, and no letter after it."""
+    begun = [name for name in MODELS if model.startswith(name) and not model[len(name) :][:1].islower()]
+    return max(begun, key=len, default=None)
+
+
 def _parse_model(model: str) -> tuple[str, str]:
     """(family, the rest) of a model's name."""
     full = PRESETS.get(model, model)
-    family = re.match(r"[a-z]*", full).group()  # pyright: ignore[reportOptionalMemberAccess]
-    if family not in MODELS:
-        raise UserError(
-            f"model: expected one of {', '.join(MODEL_NAMES)}, got {model!r}.{nearest(model, MODEL_NAMES)}"
-        )
+    if full in MODELS:
+        return full, ""
+    if is_outside(full):
+        return MODELS.check(full), ""
+    if (family := _family(full)) is None:
+        known = tuple(dict.fromkeys((*MODEL_NAMES, *MODELS)))
+        raise UserError(f"model: expected one of {', '.join(known)}, got {model!r}.{nearest(model, known)}")
     return family, full[len(family) :]
 
 
-def _check_fit(family: str, model: str, dataset: str) -> None:
-    reads = KINDS[kind_of(dataset)]
-    fitting = [name for name in MODELS if reads in READS.get(name, ("image",))]
-    if family not in fitting:
+def check_reads(family: str, model: str, dataset: str, kind: str) -> None:
+    """Refuses a family of the package that does not read the kind of data; what others read they say themselves."""
+    reads = KINDS[kind]
+    if family in READS and reads not in READS[family]:
+        fitting = [name for name in READS if reads in READS[name]]
         raise UserError(
             f"model: expected one that reads {reads} for the data set {dataset} ({', '.join(fitting)}), "
-            f"got {model!r}. For example {_example(dataset)}."
+            f"got {model!r}. For example {_example(dataset, kind)}."
         )
 
 
 def _check_size(dataset: str, size: str) -> None:
     if not size.isdecimal() or len(size) > 5 or not has_size(dataset, int(size)) or int(size) >= 2**16:
         raise UserError(
-            f"size: expected {sizes_of(dataset)} at the end, got {size!r}. For example {_example(dataset)}."
+            f"size: expected {sizes_of(dataset)} at the end, got {size!r}. "
+            f"For example {_example(dataset, kind_of(dataset))}."
         )
 
 
-def _example(dataset: str) -> str:
+def _example(dataset: str, kind: str) -> str:
+    if not is_packaged(dataset):
+        return f"{'transformer32' if kind == 'text' else 'mlp32'}_{dataset}_SIZE"
     if dataset in TABLES:
         return f"mlp32_{dataset}_{TABLES[dataset]}"
-    return TEXT_EXAMPLE if kind_of(dataset) == "text" else EXAMPLE
+    return TEXT_EXAMPLE if kind == "text" else EXAMPLE
 
 
 def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
@@ -156,13 +218,13 @@ def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
     return tuple(int(width) for width in widths)
 
 
-def width_probes(name: str, width: int) -> tuple[str, str]:
+def width_probes(name: str, width: int, datasets: Collection[str] = ()) -> tuple[str, str]:
     """The names of the task with all layers `width` wide and with all twice that: what depends on the width differs.
 
     Raises:
       UserError: a model whose name is not a list of widths.
     """
-    parsed = parse_task_name(name)
+    parsed = parse_task_name(name, datasets)
     if parsed.family not in WIDTH_MODELS:
         raise UserError(
             f"parametrization: expected a task whose model is named by its widths ({', '.join(WIDTH_MODELS)}) with "

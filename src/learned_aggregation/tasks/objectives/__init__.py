@@ -52,12 +52,29 @@ USUAL = {
 """Kind of data -> the objective where none is asked for."""
 
 
-def objective_name(dataset: str, objective: str | None = None, where: str = "objective") -> str:
+def get_objective(name: str) -> Objective:
+    """The objective of that name; a loss function from outside becomes one.
+
+    Such a function is `(outputs, batch) -> losses [B]`, or -> {"loss": [B], ...} with further metrics of each example.
+    It reads any data; the model has as many outputs as the usual objective of the data's kind asks for.
+    """
+    found = OBJECTIVES[name]
+    if isinstance(found, Objective):
+        return found
+    from learned_aggregation.tasks.objectives.own_loss import own_loss
+
+    return own_loss(found)
+
+
+def objective_name(
+    dataset: str, objective: str | None = None, where: str = "objective", kind: str | None = None
+) -> str:
     """`objective`, or the usual one for the data set where it is None.
 
     Args:
       dataset: the name of a data set, such as `glyphs62rgb`.
       where: begins the message.
+      kind: of its data, of `data.KINDS`; None for a data set of the package.
     Raises:
       UserError: an unknown objective, or one that does not read the data set's kind.
 
@@ -65,11 +82,11 @@ def objective_name(dataset: str, objective: str | None = None, where: str = "obj
       >>> objective_name("digits")
       'classification'
     """
-    kind = kind_of(dataset)
+    kind = kind or kind_of(dataset)
     if objective is None:
         return USUAL[kind]
-    if kind not in OBJECTIVES[objective].kinds:
-        fitting = ", ".join(name for name, entry in OBJECTIVES.items() if kind in entry.kinds)
+    if kind not in get_objective(objective).kinds:
+        fitting = ", ".join(name for name in OBJECTIVES if kind in get_objective(name).kinds)
         raise UserError(
             f"{where}: expected one that reads the kind {kind!r} of the data set {dataset} ({fitting}), "
             f"got {objective!r}. Leave it out for {USUAL[kind]}, or choose another data set."

@@ -1,0 +1,137 @@
+"""Columns of a source -> leaves of examples: what a model reads and what it is to predict."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from learned_aggregation.data.sources import Entry
+from learned_aggregation.data.sources.stored import Encoded
+from learned_aggregation.data.text import windows
+from learned_aggregation.errors import UserError
+
+CALLED = {
+    "image": ("image", "images", "img"),
+    "label": ("label", "labels"),
+    "features": ("features",),
+    "target": ("target", "targets"),
+    "tokens": ("tokens", "input_ids", "text"),
+    "client": ("client", "clients", "client_id"),
+}
+"""Leaf -> what its column is called where `columns` does not say it."""
+
+Leaves = dict[str, Any]
+
+
+def leaves_of(where: str, columns: Mapping[str, Any], entry: Entry) -> Leaves:
+    """The leaves that a part's columns are, "client" among them.
+
+    Raises:
+      UserError: a column that is not there, columns of different lengths, nothing that a model could read.
+    """
+    asked = dict(entry.columns) | ({"client": entry.clients} if entry.clients else {})
+    leaves = {leaf: _column(where, columns, named) for leaf, named in asked.items()}
+    for leaf, names in CALLED.items():
+        found = [name for name in names if name in columns]
+        if leaf not in leaves and found:
+            leaves[leaf] = columns[found[0]]
+    if not leaves.keys() & {"image", "features", "tokens"}:
+        raise UserError(
+            f"{where}: expected a column image, features or tokens, got {', '.join(columns) or 'none'}. "
+            "Say which is which, as in columns=dict(image='pixels', label='digit')."
+        )
+    lengths = {leaf: len(values) for leaf, values in leaves.items()}
+    if len(set(lengths.values())) > 1 and not is_stream(leaves.get("tokens")):
+        raise UserError(
+            f"{where}: expected columns of one length, got {lengths}. Give one row for each example."
+        )
+    return {leaf: v if isinstance(v, Encoded) else np.asarray(v) for leaf, v in leaves.items()}
+
+
+def _column(where: str, columns: Mapping[str, Any], named: str | Sequence[str]) -> Any:
+    names = [named] if isinstance(named, str) else list(named)
+    for name in names:
+        if name not in columns:
+            raise UserError(
+                f"{where}: expected columns among {', '.join(columns)}, got {name!r}. Check the name."
+            )
+    if isinstance(named, str):
+        return columns[named]
+    return np.stack([np.asarray(columns[name], np.float32) for name in names], axis=1)
+
+
+def kind_of_leaves(leaves: Leaves) -> str:
+    """The kind of data, of `data.KINDS`.
+
+    Example:
+      >>> kind_of_leaves({"features": 0, "target": 0})
+      'regression'
+    """
+    if "image" in leaves:
+        return "image"
+    if "tokens" in leaves:
+        return "text"
+    return "regression" if "target" in leaves else "table"
+
+
+def numbered(parts: Mapping[str, Leaves], leaf: str) -> dict[str, Leaves]:
+    """The parts with values of a leaf that are no numbers (names of classes, of writers) numbered from 0.
+
+    The numbers follow the alphabet, and are the same in all parts.
+    """
+    columns = {part: leaves[leaf] for part, leaves in parts.items() if leaf in leaves}
+    if not columns or all(np.issubdtype(column.dtype, np.integer) for column in columns.values()):
+        return dict(parts)
+    names = np.unique(np.concatenate([column.astype(str) for column in columns.values()]))
+    return {
+        part: {**leaves, leaf: np.searchsorted(names, columns[part].astype(str))}
+        if part in columns
+        else leaves
+        for part, leaves in parts.items()
+    }
+
+
+def is_stream(tokens: Any) -> bool:
+    """Whether tokens are one long sequence, and not one for each example."""
+    return tokens is not None and np.asarray(tokens).ndim == 1 and np.asarray(tokens).dtype.kind in "iu"
+
+
+def sequences(where: str, leaves: Leaves, length: int) -> Leaves:
+    """Tokens as examples [N, length + 1]; texts are read as their bytes, cut and joined client by client.
+
+    Args:
+      leaves: tokens [N, length + 1]; one long sequence [n]; or texts or lists of tokens of any length.
+    Raises:
+      UserError: sequences of another length, or too little for one.
+    """
+    tokens = leaves["tokens"]
+    if tokens.ndim == 2:
+        if tokens.shape[1] != length + 1:
+            raise UserError(
+                f"{where}: expected sequences of {length + 1} tokens for the size {length} (each predicts the next), "
+                f"got {tokens.shape[1]}. Change the size in the task's name to {tokens.shape[1] - 1}."
+            )
+        return leaves
+    if is_stream(tokens):
+        streams = {0: tokens}
+    else:
+        clients = leaves.get("client", np.zeros(len(tokens), np.int64))
+        rows = [_ints(text) for text in tokens]
+        streams = {
+            c: np.concatenate([rows[i] for i in np.flatnonzero(clients == c)]) for c in np.unique(clients)
+        }
+    cut = {client: windows(stream, length) for client, stream in streams.items()}
+    examples = {"tokens": np.concatenate(list(cut.values()))}
+    if not len(examples["tokens"]):
+        raise UserError(
+            f"{where}: expected at least {length + 1} tokens, got fewer. Lower the size in the task's name."
+        )
+    if "client" in leaves:
+        examples["client"] = np.concatenate([np.full(len(rows), client) for client, rows in cut.items()])
+    return examples
+
+
+def _ints(text: Any) -> np.ndarray:
+    if isinstance(text, (str, np.str_)):
+        return np.frombuffer(f"{text}\n".encode(), np.uint8).astype(np.int32)
+    return np.asarray(text, np.int32)

@@ -1,0 +1,116 @@
+"""From an entry of `datasets` to a Dataset."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from learned_aggregation.data.sources import SOURCES, WHOLE, Entry
+from learned_aggregation.data.sources.leaves import Leaves, kind_of_leaves, leaves_of, numbered, sequences
+from learned_aggregation.data.sources.splits import Rows, canonical, divide
+from learned_aggregation.data.sources.stored import fitted
+from learned_aggregation.errors import UserError
+from learned_aggregation.types import Dataset, Split
+
+MOST_CLASSES = 2**20
+
+
+def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) -> Dataset:
+    """The data set that an entry of `datasets` describes, at the size of a task's name.
+
+    Images are cropped to their middle square and resized; features are standardised by the train split's mean and
+    deviation; labels and clients that are names get numbers in the order of the alphabet.
+
+    Args:
+      size: side of the images, tokens of a sequence, or number of features.
+      options: DataOptions.
+    Raises:
+      UserError: naming the entry, what was expected of its data and what to do.
+    """
+    where, entry = f"datasets.{name}", Entry(**values)
+    read = SOURCES[entry.type](where, entry, options)
+    parts = {
+        part if part == WHOLE else canonical(where, part): leaves_of(where, columns, entry)
+        for part, columns in read.items()
+    }
+    kinds = {kind_of_leaves(leaves) for leaves in parts.values()}
+    if len(kinds) != 1:
+        raise UserError(
+            f"{where}: expected one kind of data in all parts, got {sorted(kinds)}. Check the columns."
+        )
+    [kind] = kinds
+    parts = numbered(numbered(parts, "label"), "client")
+    if kind == "text":
+        parts = {part: sequences(where, leaves, size) for part, leaves in parts.items()}
+    counts = {part: _count(leaves) for part, leaves in parts.items()}
+    rows = divide(where, counts, entry.fractions, entry.seed)
+
+    def taken(of: Rows) -> Split:
+        leaves = dict(parts[of.part])
+        clients = leaves.pop("client", None)
+        examples = {
+            leaf: _take(where, leaf, values, of.ids, size, options) for leaf, values in leaves.items()
+        }
+        return Split(examples, None if clients is None else np.asarray(clients[of.ids], np.int64))
+
+    splits = {split: taken(of) for split, of in rows.items()}
+    if kind in ("table", "regression"):
+        splits = _standardised(where, splits, size)
+    classes = _num_classes(where, kind, parts, entry)
+    uint8 = kind == "image" and splits["train"].examples["image"].dtype == np.uint8
+    return Dataset(name, splits, classes, 1 / 255 if uint8 else 1.0)
+
+
+def _count(leaves: Leaves) -> int:
+    return len(next(iter(leaves.values())))
+
+
+def _take(where: str, leaf: str, values: Any, ids: np.ndarray, size: int, options: Any) -> Any:
+    if leaf == "image":
+        return fitted(where, values, ids, size, options.whole_mb)
+    taken = np.asarray(values)[ids]
+    if leaf == "target":
+        return taken.reshape(len(taken), -1).astype(np.float32)
+    if leaf == "features":
+        return taken.reshape(len(taken), -1).astype(np.float32)
+    return taken if leaf == "tokens" else taken.astype(_NARROW.get(taken.dtype.kind, taken.dtype))
+
+
+_NARROW: dict[str, Callable[..., Any]] = {"i": np.int32, "u": np.int32, "f": np.float32, "b": np.float32}
+"""What a device takes of labels and of further columns."""
+
+
+def _standardised(where: str, splits: Mapping[str, Split], size: int) -> dict[str, Split]:
+    train = splits["train"].examples["features"]
+    if train.shape[1] != size:
+        raise UserError(
+            f"{where}: expected {size} features, as the task's name says, got {train.shape[1]}. "
+            f"Change the size in the name to {train.shape[1]}."
+        )
+    if not all(np.isfinite(split.examples["features"]).all() for split in splits.values()):
+        raise UserError(f"{where}: expected finite features, got NaN or infinity. Fill or remove these rows.")
+    mean, deviation = train.mean(0), train.std(0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    return {
+        name: split._replace(
+            examples=split.examples
+            | {"features": ((split.examples["features"] - mean) / deviation).astype(np.float32)}
+        )
+        for name, split in splits.items()
+    }
+
+
+def _num_classes(where: str, kind: str, parts: Mapping[str, Leaves], entry: Entry) -> int:
+    """Of the labels, or of the tokens; 0 where there are none."""
+    leaf = "tokens" if kind == "text" else "label"
+    columns = [np.asarray(leaves[leaf]) for leaves in parts.values() if leaf in leaves]
+    if kind == "regression" or not columns:
+        return 0
+    low, high = min(int(c.min()) for c in columns), max(int(c.max()) for c in columns)
+    most = entry.num_classes or MOST_CLASSES
+    if low < 0 or high >= most:
+        raise UserError(
+            f"{where}: expected {leaf}s from 0 to {most - 1}, got {low} to {high}. "
+            f"Number them from 0, or {'raise' if entry.num_classes else 'give'} num_classes."
+        )
+    return entry.num_classes or high + 1

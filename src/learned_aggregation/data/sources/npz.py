@@ -1,0 +1,57 @@
+"""`type="npz"`: NumPy's archives, read without pickles."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from learned_aggregation.data.sources import WHOLE, Entry, Parts
+from learned_aggregation.data.sources.splits import NAMES
+from learned_aggregation.errors import UserError
+
+
+def read(where: str, entry: Entry, options: Any) -> Parts:
+    """The arrays of one archive, or of one for each part (`path` a dict).
+
+    Arrays of one archive that are called train_image, test_image, ... are columns of these parts.
+
+    Raises:
+      UserError: no such file, a damaged one, an array of Python objects.
+    """
+    if isinstance(entry.path, Mapping):
+        return {part: _arrays(where, path) for part, path in entry.path.items()}
+    return in_parts(_arrays(where, entry.path))
+
+
+def in_parts(columns: Mapping[str, np.ndarray]) -> Parts:
+    """Columns called PART_NAME, sorted into their parts; as they are where none is.
+
+    Example:
+      >>> {part: list(names) for part, names in in_parts({"train_label": 1, "test_label": 2}).items()}
+      {'train': ['label'], 'test': ['label']}
+    """
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in columns.items():
+        prefix = next((p for p in sorted(NAMES, key=len, reverse=True) if name.startswith(f"{p}_")), None)
+        if prefix is None:
+            return {WHOLE: columns}
+        parts.setdefault(prefix, {})[name.removeprefix(f"{prefix}_")] = values
+    return parts
+
+
+def _arrays(where: str, path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if isinstance(stored, np.ndarray):
+                raise ValueError("a single array, not an archive")
+            return {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if "allow_pickle" in reason:
+            reason = "an array of Python objects, which only a pickle can hold"
+        raise UserError(
+            f"{where}: expected an .npz of plain arrays at {str(path)!r}, got {' '.join(reason.split())[:200]}. "
+            "Save it with np.savez(path, image=..., label=..., client=...), or check the path."
+        ) from None

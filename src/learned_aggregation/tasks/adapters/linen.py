@@ -1,0 +1,31 @@
+"""flax.linen modules."""
+
+from typing import cast
+
+from flax import linen as nn
+from jaxtyping import Array
+
+from learned_aggregation.tasks.adapters import Model, flags
+from learned_aggregation.types import Key, ModelState, Params
+
+
+def linen_model(module: nn.Module) -> Model:
+    """Collections other than "params" are the model_state, which training changes and evaluation reads.
+
+    Dropout and other random layers draw from the key of the local step (the stream "dropout").
+    """
+    call = type(module).__call__
+
+    def init(key: Key, example: Array) -> tuple[Params, ModelState]:
+        variables = dict(module.init(key, example, **flags(call, False)))
+        return variables.pop("params"), variables
+
+    def apply(params: Params, state: ModelState, inputs: Array, train: bool, key: Key):
+        variables = {"params": params, **state}
+        if not train:
+            return cast(Array, module.apply(variables, inputs, **flags(call, False))), state
+        rngs = {"dropout": key}
+        applied = module.apply(variables, inputs, mutable=list(state), rngs=rngs, **flags(call, True))
+        return cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
+
+    return Model(init, apply)
