@@ -8,7 +8,7 @@ from pathlib import Path
 from learned_aggregation.config.outside import modules_of
 from learned_aggregation.config.resolve import config_text, read_command_line
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.outside import blamed, find_modules_here
+from learned_aggregation.outside import blamed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
       each with one line on stderr; 130 when interrupted. Any other exception is a bug and comes out as it is.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    find_modules_here()
     modules: set[str] = set()
     try:
         asked = read_command_line(argv or ["--help"])
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = blamed(error, modules)
         if told is None or sys.flags.dev_mode:
             raise
-        advice = "Fix it; PYTHONDEVMODE=1 shows the whole traceback."
-        print(f"error: {', '.join(sorted(modules))}: expected code that runs, got {told}. {advice}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         return RunError.exit_status
 
 

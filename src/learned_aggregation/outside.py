@@ -50,16 +50,21 @@ def import_outside(module: str, attribute: str | None, where: str) -> Any:
 
 def described(error: BaseException, modules: Iterable[str]) -> str:
     """`NameError: name 'jnp' is not defined, at rules.py, line 3`: on one line."""
-    text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
-    text = " ".join(f"{type(error).__name__}: {text}".split())
     place = _place(error, modules)
-    return f"{text[:500]}, at {place}" if place else text[:500]
+    return f"{_told(error)}, at {place}" if place else _told(error)
 
 
 def blamed(error: BaseException, modules: Iterable[str]) -> str | None:
-    """The error in one line with the place in the user's modules that led to it; None where none of them did."""
-    modules = list(modules)
-    return described(error, modules) if _place(error, modules) else None
+    """The whole message for an error that the user's modules led to, with its place in them; None for any other."""
+    place = _place(error, modules)
+    if not place:
+        return None
+    return f"{place}: expected code that runs, got {_told(error)}. Fix it; PYTHONDEVMODE=1 shows the whole traceback."
+
+
+def _told(error: BaseException) -> str:
+    text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
+    return " ".join(f"{type(error).__name__}: {text}".split())[:500].rstrip(".")
 
 
 def _place(error: BaseException, modules: Iterable[str]) -> str:

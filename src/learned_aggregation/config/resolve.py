@@ -9,6 +9,7 @@ from learned_aggregation import __version__
 from learned_aggregation.config.config_file import load_file, merge_options, parse_options
 from learned_aggregation.config.flags import parse_flags
 from learned_aggregation.config.kinds import mapping, refuse
+from learned_aggregation.outside import find_modules_here
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.config.replaced import advice
 from learned_aggregation.config.settings import SETTINGS, SWEPT, Config, check_all
@@ -56,6 +57,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
       >>> read_command_line(["--optimizer", "fedavg", "--num_grads", "4"]).config.num_grads
       4
     """
+    find_modules_here()
     flags = parse_flags(argv)
     file, options = flags.pop("config", None), flags.pop("cfg_options", [])
     print_config, list_tasks = flags.pop("print_config", False), flags.pop("list_tasks", False)
@@ -149,7 +151,8 @@ def meta_train_name(config: Config) -> str:
     sizes = f"K{config.num_grads}_H{config.num_local_steps}_{config.local_learning_rate}"
     tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
     tasks = "mixture" if config.problems else tasks
-    return f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
+    name = f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
+    return name.replace(":", ".")  # of package.module:attribute; not every file system takes a colon
 
 
 def run_dir(config: Config) -> Path:
