@@ -28,7 +28,7 @@ def construct(item: Any, arguments: str, outputs: int) -> Any:
     if not (inspect.isclass(item) or inspect.isroutine(item) or isinstance(item, functools.partial)):
         return item
     offered = {"arguments": arguments, "outputs": outputs, "num_classes": outputs}
-    parameters = inspect.signature(item).parameters.values()
+    parameters = parameters_of(item)
     asked = {p.name: offered[p.name] for p in parameters if p.name in offered}
     needed = [
         p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
@@ -40,3 +40,14 @@ def construct(item: Any, arguments: str, outputs: int) -> Any:
         )
     drawn = any(p.name in KEYS for p in parameters)
     return functools.partial(item, **asked) if drawn else item(**asked)
+
+
+def parameters_of(item: Any) -> list[inspect.Parameter]:
+    """What a function, a class or a partial of one is still to be called with."""
+    if isinstance(item, functools.partial):
+        taken = len(item.args)
+        return [p for p in parameters_of(item.func)[taken:] if p.name not in item.keywords]
+    if not inspect.isclass(item):
+        return list(inspect.signature(item).parameters.values())
+    # Not of the class itself: the metaclasses of flax.nnx and equinox hide it.
+    return list(inspect.signature(item.__init__).parameters.values())[1:]

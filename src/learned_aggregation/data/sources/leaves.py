@@ -96,6 +96,13 @@ def is_stream(tokens: Any) -> bool:
     return tokens is not None and np.asarray(tokens).ndim == 1 and np.asarray(tokens).dtype.kind in "iu"
 
 
+def are_texts(tokens: np.ndarray) -> bool:
+    """Whether the tokens are those of texts: their bytes."""
+    return tokens.dtype.kind == "U" or (
+        tokens.dtype.kind == "O" and len(tokens) > 0 and isinstance(tokens[0], str)
+    )
+
+
 def sequences(where: str, leaves: Leaves, length: int) -> Leaves:
     """Tokens as examples [N, length + 1]; texts are read as their bytes, cut and joined client by client.
 

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from learned_aggregation.data.sources import SOURCES, WHOLE, Entry
-from learned_aggregation.data.sources.leaves import Leaves, kind_of_leaves, leaves_of, numbered, sequences
+from learned_aggregation.data.sources.leaves import (
+    Leaves,
+    are_texts,
+    kind_of_leaves,
+    leaves_of,
+    numbered,
+    sequences,
+)
 from learned_aggregation.data.sources.splits import Rows, canonical, divide
 from learned_aggregation.data.sources.stored import fitted
 from learned_aggregation.errors import UserError
@@ -40,6 +47,12 @@ def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) ->
         )
     [kind] = kinds
     parts = numbered(numbered(parts, "label"), "client")
+    if (
+        kind == "text"
+        and entry.num_classes is None
+        and any(are_texts(leaves["tokens"]) for leaves in parts.values())
+    ):
+        entry = entry._replace(num_classes=256)  # bytes
     if kind == "text":
         parts = {part: sequences(where, leaves, size) for part, leaves in parts.items()}
     counts = {part: _count(leaves) for part, leaves in parts.items()}

@@ -43,9 +43,10 @@ def in_parts(columns: Mapping[str, np.ndarray]) -> Parts:
 
 def _arrays(where: str, path: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if isinstance(stored, np.ndarray):
-                raise ValueError("a single array, not an archive")
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("a single array, not an archive")
+        with stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array
 
 from learned_aggregation.errors import UserError
+from learned_aggregation.tasks.construct import parameters_of
 from learned_aggregation.types import Key, ModelState, Params
 
 
@@ -80,9 +81,9 @@ def _libraries(item: Any) -> set[str]:
 
 
 def _parameters(item: Any) -> set[str]:
-    if not isinstance(item, functools.partial) and not inspect.isroutine(item):
+    if not (isinstance(item, functools.partial) or inspect.isroutine(item) or inspect.isclass(item)):
         return set()
-    return set(inspect.signature(item).parameters)
+    return {parameter.name for parameter in parameters_of(item)}
 
 
 def flags(function: Callable, train: bool) -> dict[str, bool]:

@@ -1,5 +1,6 @@
 """Equinox modules: pytrees that are called with one example."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ def equinox_model(item: Any | Callable[..., Any]) -> Model:
     Args:
       item: a module, or a function of `key` that makes one.
     """
-    makes = inspect.isroutine(item) or hasattr(item, "func")  # a functools.partial
+    makes = inspect.isroutine(item) or inspect.isclass(item) or isinstance(item, functools.partial)
 
     def made(key: Key) -> Any:
         return item(key=key) if makes else item
