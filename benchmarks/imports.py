@@ -40,6 +40,7 @@ WINGS = (
     ("report",),
     ("integrations",),
     ("jobs",),
+    ("api",),
     ("export",),
     ("cli",),
 )

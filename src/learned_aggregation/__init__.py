@@ -8,6 +8,9 @@ from learned_aggregation import moved
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "meta_train": "learned_aggregation.api",
+    "benchmark": "learned_aggregation.api",
+    "compare": "learned_aggregation.api",
     "get_aggregator": "learned_aggregation.aggregators",
     "get_compressor": "learned_aggregation.federated.compressors",
     "load_aggregator": "learned_aggregation.pretrained.loading",
@@ -24,7 +27,7 @@ moved.install()
 
 def __getattr__(name: str) -> Any:
     """Imports the public names on first use, so that `--help` does not pay for JAX."""
-    if name in moved.MOVED:
+    if name in moved.MOVED and name not in moved.FUNCTIONS:
         return import_module(f"{__name__}.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

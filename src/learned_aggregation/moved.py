@@ -53,8 +53,22 @@ class _Finder:
         sys.modules[module.__name__] = importlib.import_module(new)
 
 
+FUNCTIONS = ("meta_train",)
+"""Old names of modules that are functions of the package now: `learned_aggregation.meta_train(...)` is the function,
+`from learned_aggregation.meta_train import ...` still finds the module."""
+
+
+class _Package(ModuleType):
+    """The package, which does not let the import of such a module hide the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in FUNCTIONS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
 def install() -> None:
     """Makes the old names importable; only what nothing else finds is looked up here."""
+    sys.modules[_PACKAGE].__class__ = _Package
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         finder: Any = _Finder()
         sys.meta_path.append(finder)

@@ -95,6 +95,23 @@ def _import_first(values: Mapping[str, Any], sources: Mapping[str, str], flags: 
         kind.check(sources["custom_imports"], values["custom_imports"])
 
 
+def config_of(values: Mapping[str, Any]) -> Config:
+    """The Config of some settings, a pretrained aggregator's card and the defaults giving the others.
+
+    Raises:
+      UserError: an unknown setting, a value that does not fit.
+
+    Example:
+      >>> config_of({"num_grads": 4}).num_grads
+      4
+    """
+    for name in values:
+        if name not in SETTINGS:
+            refuse("settings", "a setting that exists", name, advice(name, list(SETTINGS)))
+    defaults = {row.name: row.default for row in SETTINGS.values()}
+    return Config(**check_all(defaults | card_settings(values) | dict(values), lambda name: name))
+
+
 def _check_by_optimizer(where: str, value: Any) -> dict[str, dict[str, Any]]:
     """The table of a file, every row checked, also those of optimizers that do not run."""
     example = "dict(adam=dict(learning_rate=0.01))"

@@ -2,6 +2,7 @@
 
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
+from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.registry import Registry
 
 _HERE = "learned_aggregation.jobs"
@@ -18,7 +19,12 @@ JOBS = Registry(
 
 
 def run(config: Config, command: str) -> int:
-    """Runs the config's job and returns the exit status.
+    """Runs the config's job and returns the exit status: see `finish`."""
+    return finish(config, command).status
+
+
+def finish(config: Config, command: str) -> Finished:
+    """Runs the config's job to its end, or to a signal.
 
     Args:
       command: the command line, recorded in the run's directory.

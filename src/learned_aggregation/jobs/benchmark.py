@@ -2,15 +2,17 @@
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
-from learned_aggregation.jobs.groups import GroupRunner, say, write_partition
+from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.jobs.groups import GroupRunner, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_rounds_table
+from learned_aggregation.runs.messages import say, shown
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
 
 
-def run(config: Config, command: str) -> int:
+def run(config: Config, command: str) -> Finished:
     """Runs `num_runs` seeds of `num_inner_steps` rounds on each task; writes rounds.csv and the report."""
     theta = build.learned_theta(config)
     loader = build.Loader()
@@ -29,6 +31,7 @@ def run(config: Config, command: str) -> int:
         records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
     write_rounds(path / "rounds.csv", records)
     directory.finish(notes=[build.examples_note(config)])
-    print_rounds_table(path)
+    if shown():
+        print_rounds_table(path)
     say(f"report: {write_report(path)}")
-    return 0
+    return Finished(0, path)

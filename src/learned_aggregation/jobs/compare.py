@@ -11,7 +11,8 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.groups import GroupRunner, group_points, say, write_partition
+from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.jobs.groups import GroupRunner, group_points, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.meta_testing.comparison import Entry, compare
 from learned_aggregation.meta_testing.points import (
@@ -28,6 +29,7 @@ from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_comparison, print_rounds_table
 from learned_aggregation.runs.csv_file import united, write_csv
+from learned_aggregation.runs.messages import say, shown
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
 from learned_aggregation.types import Metric, Theta
@@ -62,7 +64,7 @@ class Method(NamedTuple):
     sweep: dict[str, list]
 
 
-def run(config: Config, command: str) -> int:
+def run(config: Config, command: str) -> Finished:
     """Tunes each method on outer_valid and runs all with the same seeds; writes table.csv and the report.
 
     Raises:
@@ -94,10 +96,11 @@ def run(config: Config, command: str) -> int:
     write_rounds(path / "rounds.csv", records)
     _write_table(path / "table.csv", rows)
     directory.finish(notes=notes, table_note=_table_note(config))
-    print_rounds_table(path)
-    print_comparison(path)
+    if shown():
+        print_rounds_table(path)
+        print_comparison(path)
     say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
-    return 0
+    return Finished(0, path)
 
 
 def _method(config: Config, settings: dict[str, Any]) -> Method:

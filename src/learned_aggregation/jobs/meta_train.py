@@ -1,6 +1,5 @@
 """`run_type = "meta-train"`."""
 
-import sys
 from pathlib import Path
 
 import jax
@@ -9,20 +8,22 @@ from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, meta_train_name, run_dir
 from learned_aggregation.devices.distributed import is_main, runtime_error
 from learned_aggregation.errors import UserError
+from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.meta_training.loop import Saving, meta_train
 from learned_aggregation.meta_training.outer_step import abstract, place
 from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.checkpoint import Checkpointer
+from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable
 from learned_aggregation.runs.trackers import make_tracker
 
 
-def run(config: Config, command: str) -> int:
+def run(config: Config, command: str) -> Finished:
     """Meta-trains an aggregator, from the start or from its latest checkpoint.
 
     Returns:
-      0, or 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
+      The status is 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
     Raises:
       UserError: a directory that holds another run, an unwritable one, a checkpoint that does not fit.
     """
@@ -46,7 +47,7 @@ def run(config: Config, command: str) -> int:
         )
         if (path / "metrics.csv").is_file():
             write_report(path)  # a kill after the last checkpoint leaves none
-        return 0
+        return Finished(0, path)
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     facts = {"run_type": config.run_type, "name": name, "command": command, "device": device}
     directory = RunDirectory(path, config_text(config), facts) if is_main() else None
@@ -82,7 +83,7 @@ def run(config: Config, command: str) -> int:
     finally:
         tracker.close()
     if directory is None:
-        return status
+        return Finished(status, path)
     directory.finish(notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps"])
     report = write_report(path)
     if status:
@@ -97,7 +98,7 @@ def run(config: Config, command: str) -> int:
     if (checkpointer.directory / "best.safetensors").is_file():
         _say(f"best theta: {checkpointer.directory}/best.safetensors")
     _say(f"theta: {checkpointer.directory}/global_step{int(state.step)}.safetensors  report: {report}")
-    return status
+    return Finished(status, path)
 
 
 def _resumes(config: Config, checkpointer: Checkpointer) -> bool:
@@ -130,4 +131,4 @@ def _check_run_directory(path: Path, name: str, resume: bool) -> None:
 
 def _say(text: str) -> None:
     if is_main():
-        print(text, file=sys.stderr, flush=True)
+        say(text)

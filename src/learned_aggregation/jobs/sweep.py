@@ -13,7 +13,8 @@ from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.jobs import sweep_wandb
-from learned_aggregation.jobs.groups import Group, GroupRunner, group_points, say
+from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.jobs.groups import Group, GroupRunner, group_points
 from learned_aggregation.jobs.measures import (
     SPLITS,
     measured_by,
@@ -25,6 +26,7 @@ from learned_aggregation.meta_testing.points import Point, last_values, listed, 
 from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.csv_file import united, write_csv
+from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, same_run
 
 LOSSES = ("train_loss", "outer_valid_loss", "test_loss")
@@ -32,7 +34,7 @@ POINTS_AT_ONCE = 32
 """Points between two writes of sweep.csv: what a kill can lose."""
 
 
-def run(config: Config, command: str) -> int:
+def run(config: Config, command: str) -> Finished:
     """Runs every point of `sweep_config` with `num_runs` seeds; writes sweep.csv, best.py and the report.
 
     A sweep of the same config in the same directory goes on where it was.
@@ -65,7 +67,7 @@ def run(config: Config, command: str) -> int:
     directory.finish(notes=[_note(config, points, summary)])
     say(_note(config, points, summary))
     say(f"best: {path / 'best.py'}  report: {write_report(path)}")
-    return 0
+    return Finished(0, path)
 
 
 def _not_a_sweep() -> dict[str, Any]:

@@ -6,12 +6,14 @@ from typing import Any
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.groups import GroupRunner, say
+from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.jobs.measures import SPLITS, measured_by, sweep_metric, task_configs
 from learned_aggregation.meta_testing.points import listed
+from learned_aggregation.runs.messages import say
 
 
-def run(config: Config) -> int:
+def run(config: Config) -> Finished:
     """Makes the sweep on the server (or joins `sweep_id`) and works on it until it is done.
 
     The same command with `--sweep_id` on other machines adds agents. Each point is a wandb run whose summary
@@ -26,7 +28,7 @@ def run(config: Config) -> int:
         sweep_id = wandb.sweep(_with_goal(config, loader), project=config.test_project)
         say(f"sweep {sweep_id}: add agents on other machines with the same command and --sweep_id {sweep_id}")
     wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader), project=config.test_project)
-    return 0
+    return Finished(0, None)
 
 
 def _with_goal(config: Config, loader: build.Loader) -> dict[str, Any]:

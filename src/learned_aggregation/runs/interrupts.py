@@ -2,20 +2,25 @@
 
 import os
 import signal
+import threading
 from types import TracebackType
 
 
 class StopRequest:
     """A context in which SIGINT and SIGTERM are remembered instead of raised.
 
-    A second SIGINT raises KeyboardInterrupt at once. The previous handlers come back at the end.
+    A second SIGINT raises KeyboardInterrupt at once. The previous handlers come back at the end. Outside the main
+    thread, where Python lets nobody handle signals, they are left as they are.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._previous = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        handled = (
+            (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        )
+        self._previous = {s: signal.signal(s, self._remember) for s in handled}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from learned_aggregation.runs import messages
+
 _SECONDS_BETWEEN_LINES = 20.0
 
 
@@ -19,7 +21,7 @@ class ProgressBar:
     """
 
     def __init__(self, what: str, total: int, start: int = 0, shown: bool = True):
-        self._shown = shown
+        self._shown = shown and messages.shown()
         self._what, self._total, self._start = what, total, start
         self._began = self._last_line = time.monotonic()
         self._bar = Progress(
@@ -28,7 +30,7 @@ class ProgressBar:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-            disable=not (shown and sys.stderr.isatty()),
+            disable=not (self._shown and sys.stderr.isatty()),
             console=_stderr_console(),
         )
         self._task = self._bar.add_task(what, total=total, completed=start, figures="")

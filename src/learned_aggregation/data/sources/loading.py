@@ -15,7 +15,7 @@ from learned_aggregation.data.sources.leaves import (
     sequences,
 )
 from learned_aggregation.data.sources.splits import Rows, canonical, divide
-from learned_aggregation.data.sources.stored import fitted
+from learned_aggregation.data.sources.stored import Encoded, fitted
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import Dataset, Split
 
@@ -127,3 +127,22 @@ def _num_classes(where: str, kind: str, parts: Mapping[str, Leaves], entry: Entr
             f"Number them from 0, or {'raise' if entry.num_classes else 'give'} num_classes."
         )
     return entry.num_classes or high + 1
+
+
+def size_of(name: str, values: Mapping[str, Any], options: Any) -> int | None:
+    """The size in a task's name at which an entry's data is read as it is; None where images lie on disk.
+
+    Raises:
+      UserError: as `load_entry`.
+    """
+    where, entry = f"datasets.{name}", Entry(**values)
+    for columns in SOURCES[entry.type](where, entry, options).values():
+        leaves = leaves_of(where, columns, entry)
+        if "image" in leaves:
+            image = leaves["image"]
+            return None if isinstance(image, Encoded) else min(image.shape[1:3])
+        leaf = leaves["tokens"] if "tokens" in leaves else leaves["features"]
+        if leaf.ndim == 1 and "tokens" in leaves:
+            return None
+        return int(np.prod(leaf.shape[1:])) - ("tokens" in leaves)
+    return None
