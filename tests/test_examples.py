@@ -1,5 +1,6 @@
 """The example scripts, as a user runs them."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -34,3 +35,46 @@ def test_the_drop_in_trains_on_digits(by_path, monkeypatch, tmp_path, capsys):
 def test_the_repositorys_own_train_on_digits(name, monkeypatch, capsys):
     if load_aggregator(name).clients in (None, 8):
         assert accuracy_of(monkeypatch, capsys, name, name) > 0.85
+
+
+SCRIPTS = {
+    "own_data": r"FedAvg: test loss \d.*\nlagg-set: test loss .* within 0.2: ",
+    "own_aggregator": r"FedAvg, tuned .*\nmedian, tuned .*rule_options.rate.* test loss ",
+    "own_client_work": r"FedProx: test accuracy 0\.\d{3} after 4 rounds",
+    "meta_train": r"meta-loss \d.*\nFedAvg: test loss .*\nlearned: test loss ",
+    "loop": r"lagg-set: test loss \d\.\d{3} after 4 rounds",
+}
+"""Script -> what it prints."""
+
+
+def test_every_script_is_tested():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_short_and_runs(name, monkeypatch, tmp_path, capsys):
+    """In an empty folder, with few rounds or steps."""
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
+    fresh_pretrained(monkeypatch, tmp_path, "lagg-set")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [f"{name}.py", "4"])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert re.match(SCRIPTS[name], capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(monkeypatch, tmp_path, capsys):
+    """Its cells in order, with few steps; what it shows of the pretrained aggregator is so."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((EXAMPLES / "learned_aggregator.ipynb").read_text())["cells"]
+    names: dict = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]).replace("STEPS = 100", "STEPS = 4"), names)
+    assert names["result"].table["entrant"].tolist() == ["FedAvg", "SlowMo", "ours", "pretrained"]
+    assert "the learned aggregator is at" in capsys.readouterr().out
+    losses = dict(zip(names["result"].table["entrant"], names["result"].table["test_loss"], strict=True))
+    assert losses["pretrained"] < losses["FedAvg"]
