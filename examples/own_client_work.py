@@ -29,7 +29,7 @@ def proximal(task: Task, rate: float, mu: float) -> ClientWork:
             w = jax.tree.map(lambda p, g, s: p - rate * (g + mu * (p - s)), w, grads, server.params)
             return (w, state), loss
 
-        (w, state), losses = jax.lax.scan(step, (server.params, server.model_state), batches)
+        (w, _), losses = jax.lax.scan(step, (server.params, server.model_state), batches)
         return jax.tree.map(jnp.subtract, w, server.params), losses.mean()
 
     def run(server, batches, weight, states, key):

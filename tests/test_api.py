@@ -174,10 +174,10 @@ def test_functions_in_the_place_of_registered_names(here):
     def tracker(run_dir, **_):
         return Tracker()
 
-    la.meta_train(
-        optimizer="fedlagg-set", task="mlp4_digits_8", num_outer_steps=2, compressor=exact,
-        local_optimizer=lambda rate: optax.sgd(rate / 2), partition=halves, num_clients=4, tracker=[tracker], name="a", **SMALL, **META,
-    )  # fmt: skip
+    brought = {"compressor": exact, "partition": halves, "tracker": [tracker]}
+    brought["local_optimizer"] = lambda rate: optax.sgd(rate / 2)
+    problem = {"optimizer": "fedlagg-set", "task": "mlp4_digits_8", "num_clients": 4}
+    la.meta_train(num_outer_steps=2, name="a", **brought, **problem, **SMALL, **META)
     assert seen == [4, 1, 2, "closed"]
 
 
