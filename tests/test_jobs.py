@@ -253,7 +253,9 @@ def test_the_readme_s_commands_are_accepted(command, monkeypatch, capsys):
 
 def test_the_readme_s_programs_run(monkeypatch, tmp_path):
     fresh_pretrained(monkeypatch, tmp_path, "lagg-set")
-    programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    programs = re.findall(
+        r"```python\n(?!# \w+\.py)(.*?)```", README, re.DOTALL
+    )  # files: tests/test_readme.py
     assert programs
     for program in programs:
         exec(compile(program, "README.md", "exec"), {})

@@ -69,8 +69,8 @@ ADDITION = Addition(
     edits=(
         Edit(
             "tasks/objectives/__init__.py",
-            after='for name in ("classification", "language_modelling", "regression", "tabular_classification")',
-            line='+ ("masked_pixels",)',
+            after='"classification": f"{_HERE}.classification:OBJECTIVE",',
+            line='"masked_pixels": f"{_HERE}.masked_pixels:OBJECTIVE",',
         ),
     ),
     script=SCRIPT,

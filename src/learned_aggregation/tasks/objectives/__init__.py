@@ -37,8 +37,10 @@ _HERE = "learned_aggregation.tasks.objectives"
 OBJECTIVES = Registry(
     "objective",
     {
-        name: f"{_HERE}.{name}:OBJECTIVE"
-        for name in ("classification", "language_modelling", "regression", "tabular_classification")
+        "classification": f"{_HERE}.classification:OBJECTIVE",
+        "language_modelling": f"{_HERE}.language_modelling:OBJECTIVE",
+        "regression": f"{_HERE}.regression:OBJECTIVE",
+        "tabular_classification": f"{_HERE}.tabular_classification:OBJECTIVE",
     },
 )
 """Name -> Objective."""
