@@ -2,9 +2,9 @@
 
 PYTHONPATH=src python -m benchmarks.afternoon [--steps 200]
 
-The README's files (blocks that begin with `# NAME.py`) are written into an empty folder and run there, from Python and as a
-config. Its last line is JSON; the whole transcript goes to docs/claims/afternoon.txt. Everything else is in a temporary
-folder, which is removed.
+The files in the README (blocks that begin with `# NAME.py`) are written into an empty folder and run there, by Python
+and as a config. Its last line is JSON; the whole transcript goes to docs/claims/afternoon.txt. Everything else is in a
+temporary folder, which is removed.
 """
 
 import argparse

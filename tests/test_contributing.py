@@ -8,7 +8,7 @@ from additions import Addition, Edit, make
 from benchmarks.checkout import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-BLOCKS = re.findall(r"^```python\n# (.*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n# ([^\n]*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def page_addition(blocks) -> Addition:
@@ -65,5 +65,6 @@ def test_files_that_the_page_names_are_there():
         "data/partitions/my_split.py",
     }
     new |= {"meta_training/estimators/my_estimator.py"}
+    named = {path for path in named if not path.startswith("docs/claims/")}  # written by `make claims`
     missing = {path for path in named - new if not any((place / path).exists() for place in places)}
     assert missing == set()

@@ -15,8 +15,8 @@ def claims() -> list[Claim]:
 def afternoon() -> list[Claim]:
     """Line 1: a user with nothing but `pip install .` and the README."""
     asked = (
-        "1. A user's afternoon: pip install . into an empty environment and the README, outside the checkout: data with a "
-        "client column, model, loss and rule of one's own; meta-train, compare, plot; the same by a config"
+        "1. A user's afternoon: pip install . into an empty environment and the README, outside the checkout: data "
+        "with a client column, model, loss and rule of one's own; meta-train, compare, plot; the same by a config"
     )
     return [Claim("afternoon", asked, ("-m", "benchmarks.afternoon"), _afternoon)]
 
