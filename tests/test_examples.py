@@ -55,7 +55,6 @@ def test_every_script_is_tested():
 def test_a_script_is_short_and_runs(name, monkeypatch, tmp_path, capsys):
     """In an empty folder, with few rounds or steps."""
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
-    fresh_pretrained(monkeypatch, tmp_path, "lagg-set")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [f"{name}.py", "4"])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")

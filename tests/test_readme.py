@@ -6,7 +6,6 @@ import sys
 
 import matplotlib
 import numpy as np
-from helpers import fresh_pretrained
 
 from benchmarks.checkout import ROOT
 from learned_aggregation.aggregators import AGGREGATORS
@@ -17,7 +16,6 @@ FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "README.md"
 
 def test_the_readme_s_files_run(monkeypatch, tmp_path, capsys):
     matplotlib.use("agg")
-    fresh_pretrained(monkeypatch, tmp_path, "lagg-set")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     small = {
