@@ -13,6 +13,7 @@ README = HERE / "README.md"
 
 EXTRAS = {
     "tfds": ["tensorflow-datasets", "array-record"],  # image sets in TFDS's format, read without TensorFlow
+    "huggingface": ["datasets"],  # data sets that save_to_disk wrote
     "stream": ["grain"],  # data too large for the device
     "flower": ["flwr>=1.41"],  # the message API
     "test": ["beartype", "hypothesis", "pytest", "pytest-xdist"],
