@@ -17,6 +17,7 @@ REGISTRIES = (
     "federated.compressors",
     "meta_training.estimators",
     "data.partitions",
+    "data.sources",
     "tasks.models",
     "tasks.objectives",
     "runs.trackers",
@@ -26,6 +27,7 @@ SHARED = (
     "learned_aggregation.aggregators.learned",
     "learned_aggregation.federated.compressors.base",
     "learned_aggregation.federated.compressors.chunks",
+    *(f"learned_aggregation.data.sources.{name}" for name in ("leaves", "loading", "splits", "stored")),
 )
 """What the members of a registry have in common."""
 

@@ -32,6 +32,7 @@ from learned_aggregation.pretrained.card import (
 )
 from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
+from learned_aggregation.registry import is_outside
 from learned_aggregation.report.files import read_json
 
 _COLUMNS = ("step", "meta_loss", "elapsed_s")
@@ -113,6 +114,11 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
       RunError: the disk refused.
     """
     config = _run_config(run)
+    if is_outside(config.optimizer):
+        raise UserError(
+            f"{run}: expected a run of a registered rule to export, got {config.optimizer!r}, not for a card. "
+            "Register it in a module of custom_imports and meta-train it by that name."
+        )
     source = checkpoint or _best_or_latest(Path(config.checkpoints_dir) / meta_train_name(config))
     theta, metadata = load_theta(source)
     options = aggregator_options(config, rates_of(config))

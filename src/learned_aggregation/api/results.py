@@ -54,7 +54,7 @@ class Table(Mapping[str, np.ndarray]):
           UserError: pandas is not installed.
         """
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError(
                 "to_pandas: expected the package pandas, got none. Install it, or use the columns, which are arrays."

@@ -118,7 +118,7 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
         from learned_aggregation.data.sources.loading import load_entry
 
         return load_entry(name, options.datasets[name], size, options)
-    load = DATASETS[_check(name, size)]
+    load: Any = DATASETS[_check(name, size)]
     return load(name, size, options) if callable(load) else load
 
 

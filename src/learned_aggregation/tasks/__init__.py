@@ -18,8 +18,6 @@ from learned_aggregation.tasks.names import ALIASES, MODELS, check_reads, parse_
 from learned_aggregation.tasks.objectives import get_objective, objective_name
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
-    from flax import linen as nn
-
     from learned_aggregation.types import Dataset, Task
 
 
@@ -79,7 +77,7 @@ def make_model(
     remat: bool = False,
     objective: str | None = None,
     dataset: Dataset | None = None,
-) -> tuple[nn.Module, Description]:
+) -> tuple[Any, Description]:
     """The model of a task, with as many outputs as its objective asks for, and what its inputs are; no data is loaded,
     but of a data set from outside.
 
@@ -91,6 +89,9 @@ def make_model(
     """
     parsed = parse_task_name(name, (options or DataOptions()).datasets)
     about = describe(parsed.dataset, parsed.size, options) if dataset is None else description_of(dataset)
+    item = MODELS[parsed.family]
+    if is_task(item):
+        return item, about
     check_reads(parsed.family, parsed.family + parsed.arguments, parsed.dataset, about.kind)
     chosen = objective_name(parsed.dataset, objective, kind=about.kind)
     outputs = get_objective(chosen).outputs(about)
@@ -99,5 +100,5 @@ def make_model(
             f"{parsed.dataset}: expected labels for the objective {chosen}, got none. "
             "Name their column in columns=dict(label=...), or bring a loss that needs none."
         )
-    model = construct(MODELS[parsed.family], parsed.arguments, outputs)
+    model = construct(item, parsed.arguments, outputs)
     return model.clone(remat=True) if remat and hasattr(model, "remat") else model, about

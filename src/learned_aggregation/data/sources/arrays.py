@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from learned_aggregation.data.sources import ARRAYS, WHOLE, Entry, Parts
-from learned_aggregation.data.sources.npz import in_parts
+from learned_aggregation.data.sources.splits import in_parts
 from learned_aggregation.errors import UserError
 
 

@@ -29,7 +29,7 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
         raise UserError(
             f"{where}: expected a folder that save_to_disk wrote, got {entry.path!r}, which is none. Check the path."
         )
-    import datasets
+    import datasets  # pyright: ignore[reportMissingImports]
 
     try:
         loaded: Any = datasets.load_from_disk(entry.path)

@@ -1,6 +1,6 @@
 """From an entry of `datasets` to a Dataset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def _take(where: str, leaf: str, values: Any, ids: np.ndarray, size: int, option
     return taken if leaf == "tokens" else taken.astype(_NARROW.get(taken.dtype.kind, taken.dtype))
 
 
-_NARROW: dict[str, Callable[..., Any]] = {"i": np.int32, "u": np.int32, "f": np.float32, "b": np.float32}
+_NARROW: dict[str, Any] = {"i": np.int32, "u": np.int32, "f": np.float32, "b": np.float32}
 """What a device takes of labels and of further columns."""
 
 

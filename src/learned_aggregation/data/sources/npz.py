@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from learned_aggregation.data.sources import WHOLE, Entry, Parts
-from learned_aggregation.data.sources.splits import NAMES
+from learned_aggregation.data.sources import Entry, Parts
+from learned_aggregation.data.sources.splits import in_parts
 from learned_aggregation.errors import UserError
 
 
@@ -23,22 +23,6 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
     if isinstance(entry.path, Mapping):
         return {part: _arrays(where, path) for part, path in entry.path.items()}
     return in_parts(_arrays(where, entry.path))
-
-
-def in_parts(columns: Mapping[str, np.ndarray]) -> Parts:
-    """Columns called PART_NAME, sorted into their parts; as they are where none is.
-
-    Example:
-      >>> {part: list(names) for part, names in in_parts({"train_label": 1, "test_label": 2}).items()}
-      {'train': ['label'], 'test': ['label']}
-    """
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in columns.items():
-        prefix = next((p for p in sorted(NAMES, key=len, reverse=True) if name.startswith(f"{p}_")), None)
-        if prefix is None:
-            return {WHOLE: columns}
-        parts.setdefault(prefix, {})[name.removeprefix(f"{prefix}_")] = values
-    return parts
 
 
 def _arrays(where: str, path: str) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from learned_aggregation.data.sources import WHOLE
+from learned_aggregation.data.sources import WHOLE, Parts
 from learned_aggregation.errors import UserError
 
 NAMES = {
@@ -85,3 +85,19 @@ def canonical(where: str, part: str) -> str:
             f"{where}: expected parts called {', '.join(NAMES)}, got {part!r}. Rename it, or leave the division out."
         )
     return NAMES[part.lower()]
+
+
+def in_parts(columns: Mapping[str, np.ndarray]) -> Parts:
+    """Columns called PART_NAME, sorted into their parts; as they are where none is.
+
+    Example:
+      >>> {part: list(names) for part, names in in_parts({"train_label": 1, "test_label": 2}).items()}
+      {'train': ['label'], 'test': ['label']}
+    """
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in columns.items():
+        prefix = next((p for p in sorted(NAMES, key=len, reverse=True) if name.startswith(f"{p}_")), None)
+        if prefix is None:
+            return {WHOLE: columns}
+        parts.setdefault(prefix, {})[name.removeprefix(f"{prefix}_")] = values
+    return parts

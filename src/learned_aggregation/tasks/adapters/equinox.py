@@ -26,7 +26,8 @@ def equinox_model(item: Any | Callable[..., Any]) -> Model:
     makes = inspect.isroutine(item) or inspect.isclass(item) or isinstance(item, functools.partial)
 
     def made(key: Key) -> Any:
-        return item(key=key) if makes else item
+        make: Any = item
+        return make(key=key) if makes else item
 
     def init(key: Key, example: Array) -> tuple[Params, ModelState]:
         return {name: jnp.asarray(leaf) for name, leaf in _named(made(key)) if _is_weight(leaf)}, ()
@@ -36,9 +37,9 @@ def equinox_model(item: Any | Callable[..., Any]) -> Model:
         leaves = [params[name] if _is_weight(leaf) else leaf for name, leaf in _named(module)]
         module = jax.tree.unflatten(jax.tree.structure(module), leaves)
         if not train:
-            import equinox
+            from equinox.nn import inference_mode  # pyright: ignore[reportMissingImports]
 
-            module = equinox.nn.inference_mode(module)
+            module = inference_mode(module)
         if "key" not in inspect.signature(type(module).__call__).parameters:
             return jax.vmap(module)(inputs), state
         keys = jax.random.split(key, len(inputs))

@@ -1,6 +1,6 @@
 """flax.linen modules."""
 
-from typing import cast
+from typing import Any, cast
 
 from flax import linen as nn
 from jaxtyping import Array
@@ -14,18 +14,17 @@ def linen_model(module: nn.Module) -> Model:
 
     Dropout and other random layers draw from the key of the local step (the stream "dropout").
     """
-    call = type(module).__call__
+    call, plain = type(module).__call__, cast(Any, module)
 
     def init(key: Key, example: Array) -> tuple[Params, ModelState]:
-        variables = dict(module.init(key, example, **flags(call, False)))
+        variables = dict(plain.init(key, example, **flags(call, False)))
         return variables.pop("params"), variables
 
     def apply(params: Params, state: ModelState, inputs: Array, train: bool, key: Key):
         variables = {"params": params, **state}
         if not train:
-            return cast(Array, module.apply(variables, inputs, **flags(call, False))), state
+            return plain.apply(variables, inputs, **flags(call, False)), state
         rngs = {"dropout": key}
-        applied = module.apply(variables, inputs, mutable=list(state), rngs=rngs, **flags(call, True))
-        return cast(tuple[Array, ModelState], applied)  # what flax returns with `mutable`
+        return plain.apply(variables, inputs, mutable=list(state), rngs=rngs, **flags(call, True))
 
     return Model(init, apply)
