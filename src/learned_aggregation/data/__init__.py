@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, is_outside, nearest
@@ -118,8 +118,8 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
         from learned_aggregation.data.sources.loading import load_entry
 
         return load_entry(name, options.datasets[name], size, options)
-    load: Any = DATASETS[_check(name, size)]
-    return load(name, size, options) if callable(load) else load
+    load: Any = DATASETS[_check(name, size)]  # a data set that is loaded already stands for itself
+    return cast("Dataset", load(name, size, options) if callable(load) else load)
 
 
 def describe(name: str, size: int, options: DataOptions | None = None) -> Description:
