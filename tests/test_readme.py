@@ -6,6 +6,7 @@ import sys
 
 import matplotlib
 import numpy as np
+import pytest
 
 from benchmarks.checkout import ROOT
 from learned_aggregation.aggregators import AGGREGATORS
@@ -14,6 +15,7 @@ from learned_aggregation.cli import main
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
 
 
+@pytest.mark.slow
 def test_the_readme_s_files_run(monkeypatch, tmp_path, capsys):
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
