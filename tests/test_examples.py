@@ -51,7 +51,12 @@ def test_every_script_is_tested():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in"}
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+SLOW = ("meta_train", "own_aggregator")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SCRIPTS]
+)
 def test_a_script_is_short_and_runs(name, monkeypatch, tmp_path, capsys):
     """In an empty folder, with few rounds or steps."""
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
