@@ -63,7 +63,9 @@ def run(command: Sequence[str], shown: str, folder: Path, environment: Path) -> 
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     print(f"$ {shown}\n{done.stdout}", flush=True)
-    return Step(shown, done.returncode, round(time.monotonic() - began, 1), done.stdout)
+    # What pip says of this machine's own settings is no part of the story.
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(("WARNING: Location", "[notice]"))]
+    return Step(shown, done.returncode, round(time.monotonic() - began, 1), "\n".join(lines) + "\n")
 
 
 def copied(tree: Path, target: Path) -> Path:
