@@ -484,6 +484,15 @@ def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> A
     return SETTINGS[name].kind.check(where, value)
 
 
+def check_point(where: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of a sweep that comes from elsewhere: only settings that may be swept, each as its kind stores it.
+
+    Raises:
+      UserError: any other setting (where a run writes, what it uploads), or a value out of its range.
+    """
+    return {name: _check_among(SWEPT, f"{where}: {name}", name, value) for name, value in point.items()}
+
+
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
     checked = {name: SETTINGS[name].kind.check(where(name), value) for name, value in values.items()}

@@ -20,6 +20,7 @@ from learned_aggregation.meta_testing.points import (
     last_values,
     mean_values,
     on_edge,
+    shown,
     widened,
     winner,
 )
@@ -127,7 +128,7 @@ def _run_method(
         config.num_grads,
         build.round_sizes(config).examples,
     )
-    note = f"{method.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
+    note = f"{method.label} on {task}: grid of {size}, chosen {shown(point)}; {build.examples_note(config)}"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
     return entry, Record(method.label, task, seeds, curves, traffic, config.num_grads), note

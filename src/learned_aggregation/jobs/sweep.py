@@ -21,7 +21,15 @@ from learned_aggregation.jobs.measures import (
     sweep_metric,
     task_configs,
 )
-from learned_aggregation.meta_testing.points import Point, last_values, listed, on_edge, sweep_points, winner
+from learned_aggregation.meta_testing.points import (
+    Point,
+    last_values,
+    listed,
+    on_edge,
+    shown,
+    sweep_points,
+    winner,
+)
 from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.csv_file import united, write_csv
@@ -166,7 +174,7 @@ def _summary(sweep: Mapping[str, Any], points: Sequence[Point], results: Results
 def _note(config: Config, points: Sequence[Point], summary: Mapping[str, Any]) -> str:
     text = (
         f"{config.optimizer} on {', '.join(config.tasks)}: {len(points)} points x {config.num_runs} seeds, best "
-        f"{summary['winner']} with mean {summary['metric']['name']} {summary['winner_score']:.4f}"
+        f"{shown(summary['winner'])} with mean {summary['metric']['name']} {summary['winner_score']:.4f}"
     )
     if summary["on_edge"]:
         text += f"; {', '.join(summary['on_edge'])} at the edge of its grid: widen it"

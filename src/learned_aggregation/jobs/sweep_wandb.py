@@ -5,10 +5,11 @@ from typing import Any
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config
+from learned_aggregation.config.settings import check_point
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.groups import GroupRunner, say
 from learned_aggregation.jobs.measures import SPLITS, measured_by, sweep_metric, task_configs
-from learned_aggregation.meta_testing.points import listed
+from learned_aggregation.meta_testing.points import listed, shown
 
 
 def run(config: Config) -> int:
@@ -57,12 +58,13 @@ def _connected_wandb() -> Any:
 def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
     """One point: the settings that the server chose, all seeds, the metrics' means logged."""
     with wandb.init(project=config.test_project, dir=config.wandb_dir) as run:
-        chosen = replace(config, run_type="benchmark", sweep_config=None, **dict(run.config))
+        point = check_point("the wandb sweep", dict(run.config))
+        chosen = replace(config, run_type="benchmark", sweep_config=None).changed(point)
         [task] = chosen.tasks
         theta = build.learned_theta(chosen)
         seeds = range(config.seed, config.seed + config.num_runs)
         runner = GroupRunner(chosen, loader.load(chosen, task), theta, SPLITS)
-        [curves] = runner.run([{}], seeds, f"point {dict(run.config)}")
+        [curves] = runner.run([{}], seeds, f"point {shown(point)}")
         for e, r in enumerate(curves.eval_rounds):
             row = {"round": int(r)} | {n: float(v[:, e].mean()) for n, v in curves.evaluated.items()}
             if r:

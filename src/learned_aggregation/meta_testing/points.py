@@ -12,6 +12,16 @@ FRACTIONS = ("beta", "beta1", "beta2", "base_momentum", "dropout")
 """Settings and options in [0, 1), where 0 is an end and no edge."""
 
 
+def shown(point: Mapping[str, Any]) -> str:
+    """A point in words.
+
+    Example:
+      >>> shown({"local_learning_rate": 0.5, "base": "mean"})
+      'local_learning_rate=0.5, base=mean'
+    """
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "no setting tuned"
+
+
 def grid(parameters: Mapping[str, Sequence[Any]]) -> list[Point]:
     """Every combination of the parameters' values, the last parameter varying fastest."""
     return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
