@@ -1,6 +1,7 @@
 """`python -m learned_aggregation.export`: a finished meta-training run as a pretrained aggregator with its card."""
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
@@ -33,6 +34,7 @@ from learned_aggregation.pretrained.card import (
 from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
 from learned_aggregation.report.files import read_json
+from learned_aggregation.runs.lock import lock
 
 _COLUMNS = ("step", "meta_loss", "elapsed_s")
 
@@ -64,12 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     directory = Path(asked.to) / asked.name
     try:
-        if asked.run is not None:
-            command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
-            export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
-        change_card(
-            directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
-        )
+        # A name that is not there yet is held by nobody; what is written to it is whole whoever comes first.
+        with lock(directory) if directory.is_dir() else contextlib.nullcontext():
+            if asked.run is not None:
+                command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
+                export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
+            change_card(
+                directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
+            )
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

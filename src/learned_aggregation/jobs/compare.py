@@ -78,27 +78,27 @@ def run(config: Config, command: str) -> int:
     loader = build.Loader()
     # a missing data set is said before anything runs
     metrics = measured_by({task: loader.load(config, task) for task in config.tasks})
-    path = unused(run_dir(config), explicit=config.run_dir is not None)
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
-    write_partition(path, loader.load(config, config.tasks[0]))
-    records, rows, notes, seen = [], [], [], {}
-    for task in config.tasks:
-        entries = []
-        for method in methods:
-            entry, record, note = _run_method(method, loader, task, metrics[task], seen)
-            entries.append((method, entry))
-            records.append(record)
-            notes.append(note)
-        baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
-        rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
-    write_rounds(path / "rounds.csv", records)
-    _write_table(path / "table.csv", rows)
-    directory.finish(notes=notes, table_note=_table_note(config))
-    print_rounds_table(path)
-    print_comparison(path)
-    say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
-    return 0
+    with unused(run_dir(config), explicit=config.run_dir is not None) as path:
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
+        write_partition(path, loader.load(config, config.tasks[0]))
+        records, rows, notes, seen = [], [], [], {}
+        for task in config.tasks:
+            entries = []
+            for method in methods:
+                entry, record, note = _run_method(method, loader, task, metrics[task], seen)
+                entries.append((method, entry))
+                records.append(record)
+                notes.append(note)
+            baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
+            rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
+        write_rounds(path / "rounds.csv", records)
+        _write_table(path / "table.csv", rows)
+        directory.finish(notes=notes, table_note=_table_note(config))
+        print_rounds_table(path)
+        print_comparison(path)
+        say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
+        return 0
 
 
 def _method(config: Config, settings: dict[str, Any]) -> Method:

@@ -58,22 +58,22 @@ def run(config: Config, command: str) -> int:
     measured = measured_by({task: loader.load(first, task) for task, first in configs.items()})
     sweep = {**sweep, "metric": sweep_metric(sweep["metric"], measured)}
     text = config_text(config)
-    path = same_run(run_dir(config), text, explicit=config.run_dir is not None)
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
-    columns = united(metric_columns(metrics) for metrics in measured.values())
-    results = Results(path / "sweep.csv", sweep["parameters"], columns)
-    seeds = range(config.seed, config.seed + config.num_runs)
-    for group in groups:
-        _run_group(group, points, seeds, theta, loader, results)
-    summary = _summary(sweep, points, results)
-    write_atomic(path / "sweep.json", json.dumps(summary, indent=2) + "\n")
-    best = replace(config, **_not_a_sweep()).changed(summary["winner"])
-    write_atomic(path / "best.py", config_text(best))
-    directory.finish(notes=[_note(config, points, summary)])
-    say(_note(config, points, summary))
-    say(f"best: {path / 'best.py'}  report: {write_report(path)}")
-    return 0
+    with same_run(run_dir(config), text, explicit=config.run_dir is not None) as path:
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
+        columns = united(metric_columns(metrics) for metrics in measured.values())
+        results = Results(path / "sweep.csv", sweep["parameters"], columns)
+        seeds = range(config.seed, config.seed + config.num_runs)
+        for group in groups:
+            _run_group(group, points, seeds, theta, loader, results)
+        summary = _summary(sweep, points, results)
+        write_atomic(path / "sweep.json", json.dumps(summary, indent=2) + "\n")
+        best = replace(config, **_not_a_sweep()).changed(summary["winner"])
+        write_atomic(path / "best.py", config_text(best))
+        directory.finish(notes=[_note(config, points, summary)])
+        say(_note(config, points, summary))
+        say(f"best: {path / 'best.py'}  report: {write_report(path)}")
+        return 0
 
 
 def _not_a_sweep() -> dict[str, Any]:
