@@ -2,6 +2,7 @@
 
 import io
 import os
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -18,9 +19,13 @@ Arrays = dict[str, np.ndarray]
 def cache_dir(chosen: str | None = None) -> Path:
     """The directory for generated data: `chosen`, or our own in the user's cache directory."""
     if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "learned-aggregation"
+        return Path(os.path.expanduser(chosen))
+    home, base = os.path.expanduser("~"), os.environ.get("XDG_CACHE_HOME")
+    if base or home != "~":
+        return Path(base or f"{home}/.cache") / "learned-aggregation"
+    # A user without a home, as in a container: a directory of that user's alone.
+    name = f"learned-aggregation-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    return Path(tempfile.gettempdir()) / name
 
 
 def cached_arrays(path: Path, build: Callable[[], Arrays]) -> Arrays:

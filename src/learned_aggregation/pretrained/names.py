@@ -43,7 +43,7 @@ def card_of(source: str | os.PathLike) -> Card | None:
       UserError: a card that `read_card` refuses, or one with options that are not its rule's: a card is a file from
         elsewhere, and says nothing about a run but which rule it is.
     """
-    path = pretrained_directory(source) or Path(source)
+    path = pretrained_directory(source) or Path(os.path.expanduser(source))
     directory = path.parent if path.name == THETA_FILE else path
     if not has_card(directory):
         return None
