@@ -2,12 +2,13 @@
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
-from learned_aggregation.jobs.groups import GroupRunner, say, write_partition
+from learned_aggregation.jobs.groups import GroupRunner, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
+from learned_aggregation.streams import say, to_stdout
 
 
 def run(config: Config, command: str) -> int:
@@ -29,6 +30,8 @@ def run(config: Config, command: str) -> int:
             records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
         write_rounds(path / "rounds.csv", records)
         directory.finish(notes=[build.examples_note(config)])
-        print_rounds_table(path)
-        say(f"report: {write_report(path)}")
+        report = write_report(path)
+        with to_stdout():
+            print_rounds_table(path)
+        say(f"report: {report}")
         return 0

@@ -11,7 +11,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs.groups import GroupRunner, group_points, say, write_partition
+from learned_aggregation.jobs.groups import GroupRunner, group_points, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.meta_testing.comparison import Entry, compare
 from learned_aggregation.meta_testing.points import (
@@ -31,6 +31,7 @@ from learned_aggregation.report.terminal import print_comparison, print_rounds_t
 from learned_aggregation.runs.csv_file import united, write_csv
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
+from learned_aggregation.streams import say, to_stdout
 from learned_aggregation.types import Metric, Theta
 
 BASELINE = "fedavg"
@@ -44,11 +45,15 @@ Seen = dict[str, np.ndarray]
 
 
 class Tuned(NamedTuple):
-    """point: the best one; size: of the grid; edges: settings whose best value is the grid's least or greatest."""
+    """point: the best one; size: of the grid; edges: settings whose best value is the grid's least or greatest.
+
+    diverged: no point of the grid kept a finite loss, and `point` is its first.
+    """
 
     point: Point
     size: int
     edges: list[str]
+    diverged: bool = False
 
 
 class Method(NamedTuple):
@@ -95,9 +100,11 @@ def run(config: Config, command: str) -> int:
         write_rounds(path / "rounds.csv", records)
         _write_table(path / "table.csv", rows)
         directory.finish(notes=notes, table_note=_table_note(config))
-        print_rounds_table(path)
-        print_comparison(path)
-        say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
+        report = write_report(path)
+        with to_stdout():
+            print_rounds_table(path)
+            print_comparison(path)
+        say(f"table: {path / 'table.csv'}  report: {report}")
         return 0
 
 
@@ -112,7 +119,7 @@ def _run_method(
     method: Method, loader: build.Loader, task: str, metrics: Sequence[Metric], seen: Seen
 ) -> tuple[Entry, Record, str]:
     """Tunes the method on one task and runs it with the final seeds."""
-    point, size, edges = _tune(method, loader, task, seen)
+    point, size, edges, diverged = _tune(method, loader, task, seen)
     config = method.config.changed(point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
@@ -129,6 +136,8 @@ def _run_method(
         build.round_sizes(config).examples,
     )
     note = f"{method.label} on {task}: grid of {size}, chosen {shown(point)}; {build.examples_note(config)}"
+    if diverged:
+        note += "; every point of its grid diverged: tune over lower rates"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
     return entry, Record(method.label, task, seeds, curves, traffic, config.num_grads), note
@@ -143,7 +152,10 @@ def _tune(method: Method, loader: build.Loader, task: str, seen: Seen) -> Tuned:
     sweep, grown = method.sweep, 0
     while len(points := grid(sweep)) > 1:
         scores = [score(curves).mean() for curves in _tuning_curves(method, points, loader, task, seen)]
-        best = points[winner(scores)]
+        index = winner(scores)
+        if index is None:
+            return Tuned(points[0], len(points), [], diverged=True)
+        best = points[index]
         wider = widened(best, sweep)
         if grown == method.config.widen or wider == sweep:
             return Tuned(best, len(points), on_edge(best, sweep))

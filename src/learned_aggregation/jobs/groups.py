@@ -1,7 +1,6 @@
 """Runs points (settings) x seeds of a config, those that differ in rates only in one program."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -101,7 +100,3 @@ def write_partition(path: Path, loaded: build.TaskData) -> None:
     lines = [",".join(["client", *(f"class_{c}" for c in range(counts.shape[1]))])]
     lines += [",".join(map(str, [client, *row])) for client, row in enumerate(counts.tolist())]
     write_atomic(path / "partition.csv", "\n".join(lines) + "\n")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

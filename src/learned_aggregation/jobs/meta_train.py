@@ -1,7 +1,6 @@
 """`run_type = "meta-train"`."""
 
 import contextlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from learned_aggregation.runs.checkpoint import Checkpointer
 from learned_aggregation.runs.lock import lock
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable
 from learned_aggregation.runs.trackers import make_tracker
+from learned_aggregation.streams import say
 
 
 def run(config: Config, command: str) -> int:
@@ -167,4 +167,4 @@ def _check_run_directory(path: Path, name: str, resume: bool) -> None:
 
 def _say(text: str) -> None:
     if is_main():
-        print(text, file=sys.stderr, flush=True)
+        say(text)
