@@ -62,8 +62,13 @@ def _from_metadata(
     known = {name: _number(text) for name, text in metadata.items()}
     options = {name: known[name] for name in accepted_options(rule) if name in known}
     check_rule_options(f"{source}: metadata", rule, options)
-    numbers = {name: known[name] for name in RANGES if type(known.get(name)) in (int, float)}
-    ranges = {name: (value, value) for name, value in numbers.items()}
+    for name in RANGES:
+        if name in known and not (type(known[name]) in (int, float) and known[name] > 0):
+            raise UserError(
+                f"{source}: metadata: expected {name} to be a number above 0, got {metadata[name]!r:.80}. "
+                "Use the file as its author wrote it."
+            )
+    ranges = {name: (known[name], known[name]) for name in RANGES if name in known}
     return rule, options, ranges
 
 
