@@ -19,6 +19,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import aggregator_options, rates_of, theta_settings
 from learned_aggregation.config.kinds import is_number
 from learned_aggregation.config.resolve import Config, load_config, meta_train_name
+from learned_aggregation.config.resumed import resumed_lines
 from learned_aggregation.config.settings import INNER, META, SETTINGS
 from learned_aggregation.errors import RunError, UserError
 from learned_aggregation.json_text import parse_json
@@ -37,7 +38,7 @@ from learned_aggregation.pretrained.card import (
 )
 from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
-from learned_aggregation.report.files import numbers, read_csv, read_json
+from learned_aggregation.report.files import numbers, read_csv, read_json, read_text
 from learned_aggregation.runs.lock import lock
 from learned_aggregation.streams import say
 
@@ -151,6 +152,7 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
         meta_loss=_curve(_metrics(run), step),
         cost=_cost(run, step),
         command=f"{_meta_train_command(run)}\n{command}",
+        notes=resumed_lines(read_text(run / "config.py") or ""),
     )
     _write(directory, card, content)
     return card

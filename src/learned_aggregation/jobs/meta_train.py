@@ -8,6 +8,7 @@ import jax
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, meta_train_name, run_dir
+from learned_aggregation.config.resumed import resumed_lines, resumed_text
 from learned_aggregation.devices.distributed import any_process, is_main, runtime_error
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_training.loop import Saving, meta_train
@@ -72,9 +73,11 @@ def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: 
     training = build.meta_training(config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
-    mesh = build.meta_mesh(config)
+    mesh, text, changed = build.meta_mesh(config), config_text(config), ""
     if resume:
         state = place(checkpointer.restore(abstract(state), settings=settings), mesh)
+        before = (checkpointer.existing() / "config.py").read_text(encoding="utf-8", errors="replace")
+        text, changed = resumed_text(before, text, int(state.step))
     start = int(state.step)
     if start >= config.num_outer_steps:
         _say(
@@ -86,7 +89,9 @@ def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: 
         return 0
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     facts = {"run_type": config.run_type, "name": name, "command": command, "device": device}
-    directory = RunDirectory(path, config_text(config), facts) if is_main() else None
+    if changed:
+        _say(f"{name}: goes on from outer step {start} with {changed}")
+    directory = RunDirectory(path, text, facts) if is_main() else None
     tracker = make_tracker(
         ("csv", *config.tracker) if is_main() else (),
         path,
@@ -109,7 +114,7 @@ def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: 
             rounds_per_step=training.rounds_per_step,
             mesh=mesh,
             checkpointer=checkpointer,
-            saving=Saving(config.save_iter, config_text(config), settings),
+            saving=Saving(config.save_iter, text, settings),
             tracker=tracker,
             log_every=config.log_every,
             validation=training.validation,
@@ -120,7 +125,9 @@ def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: 
         tracker.close()
     if directory is None:
         return status
-    directory.finish(notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps"])
+    directory.finish(
+        notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps", *resumed_lines(text)]
+    )
     report = write_report(path)
     if status:
         _say(
