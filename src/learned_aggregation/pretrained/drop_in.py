@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
+from learned_aggregation.devices.numerics import plain_numerics
 from learned_aggregation.errors import UserError
 from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, shapes
 from learned_aggregation.types import AggState, ClientUpdate, Params, Theta
@@ -106,12 +107,12 @@ class DropIn:
           UserError: leaves or shapes that do not fit each other, another number of clients than a fixed-K rule
             takes, weights that are negative, not finite or all 0.
         """
-        self._check_values(deltas, weights)
+        weights = self._checked_values(deltas, weights)
         return self._update(self.theta, params, deltas, weights, state)
 
     def step(self, params: Params, deltas: Params, weights: Any, state: AggState) -> tuple[Params, AggState]:
         """As `update`, with the float32 step to ADD to params instead of their sum."""
-        self._check_values(deltas, weights)
+        weights = self._checked_values(deltas, weights)
         return self._step(self.theta, params, deltas, weights, state)
 
     def step_from_mean(self, params: Params, mean_delta: Params, state: AggState) -> tuple[Params, AggState]:
@@ -142,14 +143,16 @@ class DropIn:
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
         server = self._server(params)
-        with jax.enable_x64(False):
+        with plain_numerics():
             return self.rule.init(theta, server)
 
     def _checked_update(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
         step, state = self._checked_step(theta, params, deltas, weights, state)
 
         def add(leaf: Array, change: Array) -> Array:
-            return jnp.asarray(leaf + change, jnp.result_type(leaf))  # the sum in the wider of the two
+            dtype = jnp.result_type(leaf)
+            wide = dtype if dtype == jnp.float64 else jnp.float32  # said, where nothing may be promoted
+            return jnp.asarray(jnp.asarray(leaf, wide) + jnp.asarray(change, wide), dtype)
 
         return jax.tree.map(add, params, step), state
 
@@ -160,17 +163,17 @@ class DropIn:
         if weights is None:
             weight = jnp.ones(clients, jnp.float32)
         else:
-            weight = jnp.asarray(weights, jnp.float32)
+            weight = _float32_weights(weights)
             if weight.shape != (clients,):
                 raise UserError(
                     f"{self.name}: expected weights of shape {(clients,)}, got {weight.shape}. "
                     "Give each client one, or None for equal weights."
                 )
         delta = _float32(deltas)
-        if weights is not None:
-            delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
-        update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
-        with jax.enable_x64(False):
+        with plain_numerics():
+            if weights is not None:
+                delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
+            update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
             return self.rule.update(theta, update, state, server)
 
     def _server(self, params: Params) -> Params:
@@ -224,7 +227,7 @@ class DropIn:
             )
 
     def _check_state(self, theta: Theta, server: Params, state: AggState) -> None:
-        with jax.enable_x64(False):
+        with plain_numerics():
             expected = jax.eval_shape(self.rule.init, theta, server)
         self._check_structure("a state of these params", state, expected)
         change = first_difference(shapes(state), shapes(expected))
@@ -250,17 +253,23 @@ class DropIn:
             f"{self.name}: expected {what} with the same tree, got {detail}. Build both from the same model."
         )
 
-    def _check_values(self, deltas: Params, weights: Any) -> None:
+    def _checked_values(self, deltas: Params, weights: Any) -> Any:
+        """The weights, brought to where float32 holds them and their sum: shares have no unit."""
         shape = np.shape(next(iter(jax.tree.leaves(deltas)), ()))
         self._warn_outside("num_grads", shape[0] if shape else None)
         if weights is None or isinstance(weights, Tracer):
-            return
+            return weights
         values = np.asarray(jax.device_get(weights), np.float64)
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and np.any(values > 0)):
             raise UserError(
                 f"{self.name}: expected weights of at least 0 and one above 0, got {values.tolist()}. "
                 "Skip a round that no client took part in."
             )
+        if not isinstance(weights, jax.Array) or _is_extreme(values):
+            return np.asarray(
+                np.ldexp(values, -np.frexp(values.max())[1]), np.float32
+            )  # exact: a power of two
+        return weights
 
     def _warn_outside(self, name: str, value: float | None) -> None:
         if value is None or name not in self.trained or name in self._warned:
@@ -281,8 +290,23 @@ def _float32(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
 
 
+def _is_extreme(values: np.ndarray) -> bool:
+    """Whether float32 may not hold their sum, or loses digits of the largest."""
+    return not 1e-30 < values.max() < 1e30
+
+
+def _float32_weights(weights: Any) -> Array:
+    """Traced ones are divided by the largest; nothing is where all are 0."""
+    weight = jnp.asarray(weights)
+    if isinstance(weights, Tracer) and jnp.issubdtype(weight.dtype, jnp.floating):
+        largest = jnp.max(weight, initial=0.0)
+        extreme = (largest > 1e30) | (largest < 1e-30)
+        weight = jnp.where(extreme, weight / largest, weight)
+    return jnp.asarray(weight, jnp.float32)
+
+
 def _without_dropped(leaf: Float[Array, "K ..."], weight: Float[Array, "K"]) -> Array:
-    return jnp.where((weight > 0).reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0.0)
+    return jnp.where(jnp.reshape(weight > 0, (-1, *[1] * (leaf.ndim - 1))), leaf, jnp.zeros_like(leaf))
 
 
 def _shown(leaf_name: str) -> str:

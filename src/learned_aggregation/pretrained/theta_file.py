@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ _HAIKU_LINEAR = re.compile(r"(?:nn/)?mlp/linear_(\d+)/([wb])")
 def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves of a pytree by path, `nn/w0`, in tree order.
 
-    Raises:
-      ValueError: two leaves have the same path (a dict key holds a slash).
+    Where keys with slashes in them give two leaves one path, these are named in full: `['nn']['w0']`, `['nn/w0']`.
     """
     pairs = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two leaves have the same path among {names}")
+    short = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in pairs]
+    counts = Counter(short)
+    full = (jax.tree_util.keystr(path) for path, _ in pairs)
+    names = [name if counts[name] == 1 else long for name, long in zip(short, full, strict=True)]
     return dict(zip(names, (leaf for _, leaf in pairs), strict=True))
 
 
