@@ -13,7 +13,7 @@ from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.groups import GroupRunner, group_points, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
-from learned_aggregation.meta_testing.comparison import Entry, compare
+from learned_aggregation.meta_testing.comparison import Entry, compare, empty_targets
 from learned_aggregation.meta_testing.points import (
     Point,
     grid,
@@ -96,6 +96,8 @@ def run(config: Config, command: str) -> int:
                 records.append(record)
                 notes.append(note)
             baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
+            if empty := empty_targets(baseline):
+                notes.append(_empty_note(baseline.label, task, empty))
             rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
         write_rounds(path / "rounds.csv", records)
         _write_table(path / "table.csv", rows)
@@ -192,6 +194,14 @@ def _table_note(config: Config) -> str:
     return (
         f"{config.num_runs} seeds, the same for all; rules tuned on outer_valid with {TUNING_SEEDS} other seeds. "
         "Intervals are 95 %. Targets: tuned FedAvg's mean test loss at 25, 50 and 100 % of its rounds."
+    )
+
+
+def _empty_note(label: str, task: str, percents: Sequence[int]) -> str:
+    at = ", ".join(map(str, percents))
+    return (
+        f"{label} on {task}: after {at} % of its rounds it is no better than before training: rounds to these targets "
+        "and speed-ups over it say nothing; lower its rates"
     )
 
 
