@@ -122,11 +122,9 @@ def test_a_system_that_refuses_is_one_line_and_status_1(monkeypatch, capsys):
 
     monkeypatch.setattr("learned_aggregation.jobs.run", refuses)
     assert cli.main(["--seed=1"]) == 1
-    printed = capsys.readouterr().err
-    assert (
-        printed
-        == "error: /root/x: expected the system to allow it, got 'Permission denied'. Remove the cause, then run again.\n"
-    )  # noqa: E501
+    assert capsys.readouterr().err == (
+        "error: /root/x: expected the system to allow it, got 'Permission denied'. Remove the cause, then run again.\n"
+    )
 
 
 def _opens_text(call: ast.Call) -> bool:
