@@ -95,13 +95,18 @@ def python_value(value: Any) -> Any:
     return float(str(value)) if kind == "f" else value.item()
 
 
-def whole(minimum: int, such_as: int) -> Kind:
-    """An int below 2^31; a float is none, not even 4.0."""
+def whole(minimum: int, such_as: int, at_most: int = 2**31 - 1) -> Kind:
+    """An int, below 2^31 where `at_most` says nothing; a float is none, not even 4.0.
+
+    Args:
+      at_most: what a machine can hold at best. Far beyond, JAX ends the process instead of saying that it cannot.
+    """
 
     def check(where: str, value: Any) -> int:
         value = python_value(value)
-        if type(value) is not int or not minimum <= value < 2**31:
-            limit = " and below 2^31" if type(value) is int and value > minimum else ""
+        if type(value) is not int or not minimum <= value <= at_most:
+            over = type(value) is int and value > minimum
+            limit = "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
             advice = f"Give a whole number such as {such_as}."
             refuse(where, f"a whole number of at least {minimum}{limit}", value, advice)
         return value

@@ -23,6 +23,8 @@ def run(config: Config, command: str) -> int:
     Args:
       command: the command line, recorded in the run's directory.
     """
+    import jax
+
     from learned_aggregation.data.cache import cache_dir
     from learned_aggregation.devices import distributed
     from learned_aggregation.devices.numerics import plain_numerics
@@ -41,5 +43,8 @@ def run(config: Config, command: str) -> int:
             f"run_type: expected 'meta-train' in a run of several processes, got {config.run_type!r}. "
             "Run it in one process."
         )
-    with plain_numerics():
-        return JOBS[config.run_type](config, command)
+    try:
+        with plain_numerics():
+            return JOBS[config.run_type](config, command)
+    except jax.errors.JaxRuntimeError as error:  # while a program is built, or its first arrays are made
+        raise distributed.runtime_error(error) from error
