@@ -46,10 +46,10 @@ def _distance(name: str, known: str) -> float:
         by_words = 0.5 * left_out
     elif shared > 3 and set(words_b) <= set(words_a):  # it lacks a word that was asked for
         by_words = 0.9 * left_out
-    changed = _changes(a, b) / max(1.0, longest / 3)
-    if longest < 4 and _changes(a, b) > 1:
-        changed = math.inf
-    return min(by_words, changed)
+    count = _changes(a, b)
+    if count >= min(len(a), len(b)) or (longest < 4 and count > 1):
+        return by_words
+    return min(by_words, count / max(1.0, longest / 3))
 
 
 def _changes(a: str, b: str) -> int:
