@@ -1,4 +1,4 @@
-"""Inputs that failed once, each by its script: what it prints now. `python -m benchmarks.cases --cases ../shared/cases`.
+"""Inputs that failed once, each by its script: what it prints now. `python -m benchmarks.cases --cases DIR`.
 
 Each script shows one fault, and its last comment says what is right; the tests of that are tests/test_cases_*.py.
 Here a script passes where it ends in its time and no traceback is printed but that of a UserError, which is a line.

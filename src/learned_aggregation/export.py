@@ -256,8 +256,8 @@ def _metrics(run: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv that are whole and have numbers where they are needed."""
     path, columns = run / "metrics.csv", []
     table = read_csv(path)
-    for name in _COLUMNS if table is not None else ():
-        values, present = numbers(table.column(name))
+    for name in _COLUMNS:
+        values, present = numbers(table.column(name) if table is not None else [])
         columns.append(values.tolist() if present.all() else None)
     if table is None or None in columns:
         raise UserError(

@@ -41,7 +41,7 @@ def check_platform() -> None:
     try:
         jax.devices()
     except Exception as error:  # RuntimeError, AssertionError and others, by JAX's version
-        asked = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms
+        asked = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(
             f"JAX_PLATFORMS: expected a platform that is here (cpu), got {asked!r} "
             f"({str(error) or type(error).__name__}). Unset it, or install JAX for that platform."

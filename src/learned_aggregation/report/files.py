@@ -68,11 +68,11 @@ def read_text(path: Path) -> str | None:
     return None
 
 
-_KINDS: dict[str, type] = (
-    dict.fromkeys(("run_type", "name", "command", "device", "started", "finished", "table_note"), str)
-    | dict.fromkeys(("metrics", "versions", "machine", "metric", "winner"), dict)
-    | dict.fromkeys(("notes", "parameters", "on_edge"), list)
-)
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("run_type", "name", "command", "device", "started", "finished", "table_note"), str),
+    **dict.fromkeys(("metrics", "versions", "machine", "metric", "winner"), dict),
+    **dict.fromkeys(("notes", "parameters", "on_edge"), list),
+}
 """What the fields of run.json and sweep.json hold."""
 _TEXTS = ("notes", "parameters", "on_edge", "metric")
 """Those with texts in them alone."""
