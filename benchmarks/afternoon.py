@@ -64,7 +64,9 @@ def run(command: Sequence[str], shown: str, folder: Path, environment: Path) -> 
     )
     print(f"$ {shown}\n{done.stdout}", flush=True)
     # What pip says of this machine's own settings is no part of the story.
-    lines = [line for line in done.stdout.splitlines() if not line.startswith(("WARNING: Location", "[notice]"))]
+    lines = [
+        line for line in done.stdout.splitlines() if not line.startswith(("WARNING: Location", "[notice]"))
+    ]
     return Step(shown, done.returncode, round(time.monotonic() - began, 1), "\n".join(lines) + "\n")
 
 

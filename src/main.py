@@ -2,7 +2,11 @@
 
 import sys
 
-from learned_aggregation.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from learned_aggregation.cli import main
+
+        status = main()
+    except KeyboardInterrupt:  # before `main` could take it
+        status = 130
+    sys.exit(status)

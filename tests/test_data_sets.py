@@ -209,7 +209,7 @@ def test_cache_dir_follows_xdg(monkeypatch, tmp_path):
         ("glyphs_62", 28, "Did you mean 'glyphs'"),
         ("glyphs63", 28, "glyphs63: expected 2 to 62 classes, got 63"),
         ("glyphs1", 28, "expected 2 to 62 classes, got 1"),
-        ("digits", 0, "digits: expected an image size of at least 4 pixels, got 0"),
+        ("digits", 0, "digits: expected an image size from 4 to 1024 pixels, got 0"),
         ("digits", "28", "expected an image size"),
         ("breast", 31, "breast: expected 30 features, got 31."),
         ("diabetes", "10", "diabetes: expected 10 features, got '10'."),

@@ -8,6 +8,7 @@ from flwr.app import MetricRecord
 
 from learned_aggregation import DropIn
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.integrations.flower.state import ServerRecord, load_record, save_record
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,15 @@ def test_a_model_that_is_not_finite_ends_the_run_and_keeps_the_last_good_one(tmp
         quiet(Exploding(), state_file=file).start(Clients(), record(MODEL), num_rounds=4)
     saved = quiet(Exploding(), state_file=file).start(Clients(), record(MODEL), num_rounds=2)
     np.testing.assert_allclose(arrays_of(saved.arrays)["dense/bias"], np.ones(3))
+
+
+def test_a_flipped_bit_in_a_state_is_refused(tmp_path):
+    """A checksum of arrays and metadata: another model, silently, is worse than none."""
+    path, like = tmp_path / "state", ServerRecord(3, "fedavg", {"a": np.ones(2, np.float32)}, ())
+    save_record(path, like)
+    assert load_record(path, like).round == 3
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a file that cannot be read"):
+        load_record(path, like)

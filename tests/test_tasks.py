@@ -84,12 +84,12 @@ def test_a_mix_is_a_setting_that_stands_for_its_tasks():
             r"model: expected one of .*, got 'deit_tinny'. Did you mean 'deit_tiny'\?",
         ),
         ("mlp32_imagnet_8", r"data set: expected one of .*, got 'imagnet'. Did you mean 'imagenet'\?"),
-        ("mlp32_digits_2", "size: expected an image size of at least 4 pixels at the end, got '2'"),
+        ("mlp32_digits_2", "size: expected an image size from 4 to 1024 pixels at the end, got '2'"),
         ("mlp32_digits_big", "size: expected an image size .* got 'big'"),
         ("mlp32_digits_99999999", "size: expected an image size"),
         (
             "transformer32_pytext_1",
-            "size: expected a sequence length of at least 2 tokens at the end, got '1'",
+            "size: expected a sequence length from 2 to 65535 tokens at the end, got '1'",
         ),
         (
             "resnet18_pytext_8",

@@ -14,6 +14,7 @@ _PUBLIC = {
     "get_aggregator": "learned_aggregation.aggregators",
     "get_compressor": "learned_aggregation.federated.compressors",
     "load_aggregator": "learned_aggregation.pretrained.loading",
+    "pretrained_names": "learned_aggregation.pretrained.names",
     "DropIn": "learned_aggregation.pretrained.drop_in",
     "masked": "learned_aggregation.aggregators.masking",
     "Aggregator": "learned_aggregation.types",

@@ -1,14 +1,13 @@
-"""The command line: settings in, an exit status out."""
+"""The command line: settings in, an exit status out. Nothing heavy is imported before an interrupt would be quiet."""
 
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from learned_aggregation.config.outside import modules_of
-from learned_aggregation.config.resolve import config_text, read_command_line
-from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.errors import RunError, UserError, one_line
 from learned_aggregation.outside import blamed
+from learned_aggregation.streams import open_closed, say, show_any_text, to_stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,34 +19,55 @@ def main(argv: Sequence[str] | None = None) -> int:
       0; 2 for bad input and 1 for a run that could not go on, an error in a module that the settings name among them,
       each with one line on stderr; 130 when interrupted. Any other exception is a bug and comes out as it is.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
     modules: set[str] = set()
     try:
-        asked = read_command_line(argv or ["--help"])
-        modules = modules_of(vars(asked.config))
-        if asked.print_config:
-            print(config_text(asked.config), end="")
-            return 0
-        if asked.list_tasks:
-            from learned_aggregation.build import data_options
-            from learned_aggregation.tasks.listing import list_tasks
-
-            print(list_tasks(data_options(asked.config)))
-            return 0
-        from learned_aggregation import jobs  # imports JAX: not before the settings are known to be good
-
-        return jobs.run(asked.config, _command(argv))
+        open_closed()
+        show_any_text()
+        return _run(sys.argv[1:] if argv is None else list(argv), modules)
     except (UserError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return error.exit_status
+    except OSError as error:  # the system's, in a place that nothing else foresees
+        where, reason = error.filename or "system", error.strerror or error
+        expected = f"{where}: expected the system to allow it, got {str(reason)!r}. Remove the cause, then run again."
+        say(one_line(f"error: {expected}"))
+        return 1
+    except MemoryError as error:
+        reason = f"got {str(error) or 'too little'!r}. Lower the sizes: see --help."
+        say(one_line(f"error: memory: expected enough of it, {reason}"))
+        return 1
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         told = blamed(error, modules)
         if told is None or sys.flags.dev_mode:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        say(f"error: {told}")
         return RunError.exit_status
+
+
+def _run(argv: Sequence[str], modules: set[str]) -> int:
+    """What `main` does; the modules that the settings name are added to `modules`."""
+    from learned_aggregation.config.outside import modules_of
+    from learned_aggregation.config.resolve import config_text, read_command_line
+
+    asked = read_command_line(argv or ["--help"])
+    modules |= modules_of(vars(asked.config))
+    if asked.print_config:
+        with to_stdout():
+            print(config_text(asked.config), end="")
+        return 0
+    if asked.list_tasks:
+        from learned_aggregation.build import data_options
+        from learned_aggregation.tasks.listing import list_tasks
+
+        text = list_tasks(data_options(asked.config))
+        with to_stdout():
+            print(text)
+        return 0
+    from learned_aggregation import jobs  # imports JAX: not before the settings are known to be good
+
+    return jobs.run(asked.config, _command(argv))
 
 
 def _command(argv: Sequence[str]) -> str:

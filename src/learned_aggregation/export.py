@@ -1,10 +1,10 @@
 """`python -m learned_aggregation.export`: a finished meta-training run as a pretrained aggregator with its card."""
 
 import argparse
-import csv
+import contextlib
 import hashlib
-import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,31 @@ import numpy as np
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import aggregator_options, rates_of, theta_settings
+from learned_aggregation.config.kinds import is_number
 from learned_aggregation.config.resolve import Config, load_config, meta_train_name
+from learned_aggregation.config.resumed import resumed_lines
 from learned_aggregation.config.settings import INNER, META, SETTINGS
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.card import (
     CARD_FILE,
     RANGES,
     README_FILE,
+    STAGED,
     THETA_FILE,
     Card,
     card_text,
+    parse_card,
     read_card,
     readme_text,
+    staged_theta,
 )
 from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.theta_file import load_theta, theta_bytes
 from learned_aggregation.registry import is_outside
-from learned_aggregation.report.files import read_json
+from learned_aggregation.report.files import numbers, read_csv, read_json, read_text
+from learned_aggregation.runs.lock import lock
+from learned_aggregation.streams import say
 
 _COLUMNS = ("step", "meta_loss", "elapsed_s")
 
@@ -65,16 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     directory = Path(asked.to) / asked.name
     try:
-        if asked.run is not None:
-            command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
-            export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
-        change_card(
-            directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
-        )
+        # A name that is not there yet is held by nobody; what is written to it is whole whoever comes first.
+        with lock(directory) if directory.is_dir() else contextlib.nullcontext():
+            if asked.run is not None:
+                command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
+                export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
+            change_card(
+                directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
+            )
     except (UserError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return error.exit_status
-    print(f"pretrained: {directory}", file=sys.stderr)
+    say(f"pretrained: {directory}")
     return 0
 
 
@@ -85,18 +95,27 @@ def _parser() -> argparse.ArgumentParser:
         "Without --run it adds to the card of one that is there.",
         allow_abbrev=False,
     )
+    path = os.path.expanduser  # the shell leaves ~ in --to=~/x alone
     made.add_argument("--name", required=True, help="of the pretrained aggregator, such as lagg-set")
     made.add_argument(
-        "--run", metavar="DIR", help="the run's directory, runs/NAME, with config.py and metrics.csv"
+        "--run",
+        metavar="DIR",
+        type=path,
+        help="the run's directory, runs/NAME, with config.py and metrics.csv",
     )
     made.add_argument(
-        "--checkpoint", metavar="PATH", help="the theta to take; default: the run's best, else its latest"
+        "--checkpoint",
+        metavar="PATH",
+        type=path,
+        help="the theta to take; default: the run's best, else its latest",
     )
-    made.add_argument("--to", metavar="DIR", default="checkpoints/pretrained", help="default: %(default)s")
+    made.add_argument(
+        "--to", metavar="DIR", type=path, default="checkpoints/pretrained", help="default: %(default)s"
+    )
     text = (
         "a comparison's directory with table.csv, whose rows go into the card in place of earlier ones of it"
     )
-    made.add_argument("--results", metavar="DIR", nargs="+", default=[], help=text)
+    made.add_argument("--results", metavar="DIR", type=path, nargs="+", default=[], help=text)
     made.add_argument("--note", metavar="TEXT", nargs="+", default=[], help="sentences for the card")
     text = f"meta-trained range of {', '.join(RANGES)}, where the config's one value does not tell it"
     made.add_argument("--range", metavar="NAME=LOW,HIGH", nargs="+", default=[], help=text)
@@ -121,6 +140,7 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
         )
     source = checkpoint or _best_or_latest(Path(config.checkpoints_dir) / meta_train_name(config))
     theta, metadata = load_theta(source)
+    step = _step(source, metadata)
     options = aggregator_options(config, rates_of(config))
     # It refuses a theta of another rule.
     rule = DropIn(config.optimizer, theta, options=options, name=str(source))
@@ -135,12 +155,12 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
         num_parameters=sum(leaf.size for leaf in jax.tree.leaves(theta)),
         ranges=_ranges(config),
         trained_on=_trained_on(config),
-        meta_loss=_curve(_metrics(run), _step(metadata)),
-        cost=_cost(run, _step(metadata)),
+        meta_loss=_curve(_metrics(run), step),
+        cost=_cost(run, step),
         command=f"{_meta_train_command(run)}\n{command}",
+        notes=resumed_lines(read_text(run / "config.py") or ""),
     )
-    write_atomic(directory / THETA_FILE, content)
-    _write_card(directory, card)
+    _write(directory, card, content)
     return card
 
 
@@ -161,13 +181,30 @@ def change_card(
         notes=list(dict.fromkeys([*card.notes, *notes])),
         ranges={**card.ranges, **dict(map(_parse_range, ranges))},
     )
-    _write_card(directory, card)
+    _write(directory, card)
     return card
 
 
-def _write_card(directory: Path, card: Card) -> None:
-    write_atomic(directory / CARD_FILE, card_text(card))
-    write_atomic(directory / README_FILE, readme_text(read_card(directory)))
+def _write(directory: Path, card: Card, theta: bytes | None = None) -> None:
+    """Writes the card, its page and maybe a new theta: the old ones or the new ones, whenever it is killed.
+
+    Both texts are made, and read again, before anything is written. The new theta lies beside the old one until the
+    card says that it is the one: see `theta_of`.
+
+    Raises:
+      UserError: a text that JSON or UTF-8 cannot hold.
+    """
+    text = card_text(card)
+    page = readme_text(parse_card(directory / CARD_FILE, text))
+    staged = directory / staged_theta(card)
+    if theta is not None:
+        write_atomic(staged, theta)
+    write_atomic(directory / CARD_FILE, text)
+    if staged.is_file():
+        os.replace(staged, directory / THETA_FILE)
+    write_atomic(directory / README_FILE, page)
+    for left in directory.glob(STAGED):  # of an export that was killed
+        left.unlink(missing_ok=True)
 
 
 def _run_config(run: Path) -> Config:
@@ -211,19 +248,29 @@ def _trained_on(config: Config) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, []) and value is not False}
 
 
-def _step(metadata: Mapping[str, str]) -> float:
-    return float(metadata.get("step", "inf"))
+def _step(source: str | Path, metadata: Mapping[str, str]) -> float:
+    """The outer step that theta is of, as its file says; inf where it does not."""
+    step = metadata.get("step", "inf")
+    if step != "inf" and not (step.isdecimal() and len(step) < 16):
+        raise UserError(
+            f"{source}: metadata: expected step to be a whole number, got {step!r}. Use another theta."
+        )
+    return float(step)
 
 
 def _metrics(run: Path) -> list[dict[str, float]]:
-    path = run / "metrics.csv"
-    try:
-        with open(path, newline="") as file:
-            return [{name: float(row[name]) for name in _COLUMNS} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    """The rows of metrics.csv that are whole and have numbers where they are needed."""
+    path, columns = run / "metrics.csv", []
+    table = read_csv(path)
+    for name in _COLUMNS:
+        values, present = numbers(table.column(name) if table is not None else [])
+        columns.append(values.tolist() if present.all() else None)
+    if table is None or None in columns:
         raise UserError(
-            f"{path}: expected the metrics of a meta-training run, got {error}. Name another --run."
-        ) from None
+            f"{path}: expected the metrics of a meta-training run, got a file without {', '.join(_COLUMNS)}. "
+            "Name another --run."
+        )
+    return [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _curve(metrics: Sequence[Mapping[str, float]], last: float) -> list[list[float]]:
@@ -244,30 +291,36 @@ def _cost(run: Path, last: float) -> dict[str, Any]:
         for i, row in enumerate(rows)
         if i + 1 == len(rows) or rows[i + 1]["elapsed_s"] < row["elapsed_s"]
     )
-    facts = read_json(run / "run.json")
+    facts, machine = read_json(run / "run.json"), {}
+    if isinstance(facts.get("machine"), dict):
+        machine = facts["machine"]
     return {
         "outer_steps": int(rows[-1]["step"]) if rows else 0,
         "wall_time_s": round(seconds, 1),
-        "machine": {"device": facts.get("device", ""), **facts.get("machine", {})},
+        "machine": {"device": facts.get("device", ""), **machine},
         "versions": facts.get("versions", {}),
         "date": facts.get("finished", facts.get("started", "")),
     }
 
 
 def _meta_train_command(run: Path) -> str:
-    words = shlex.split(read_json(run / "run.json").get("command", ""))
+    """The run's command without its resuming; the config is what counts where run.json does not tell one."""
+    command = read_json(run / "run.json").get("command", "")
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # a quote without its end
+        words = []
     return shlex.join([word for word in words if word not in ("--from_checkpoint", "--from_checkpoint=True")])
 
 
 def _result_rows(run: Path) -> list[dict[str, Any]]:
     path = run / "table.csv"
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(
-            f"{path}: expected the table of a comparison, got {error.strerror!r}. Name its run directory."
-        ) from None
+    table = read_csv(path)
+    if table is None:
+        raise UserError(f"{path}: expected the table of a comparison, got no table. Name its run directory.")
+    rows = (
+        dict(zip(table.columns, cells, strict=True)) for cells in zip(*table.columns.values(), strict=True)
+    )
     return [
         {"source": run.name} | {name: _value(row[name]) for name in RESULT_COLUMNS if name in row}
         for row in rows
@@ -284,14 +337,12 @@ def _value(text: str) -> Any:
 
 def _parse_range(text: str) -> tuple[str, list[float]]:
     name, _, span = text.partition("=")
-    try:
-        low, high = json.loads(f"[{span}]")
-        if name in RANGES and 0 < low <= high:
+    with contextlib.suppress(ValueError, TypeError):
+        low, high = parse_json(f"[{span}]")
+        if name in RANGES and is_number(low) and is_number(high) and 0 < low <= high:
             return name, [low, high]
-    except (ValueError, TypeError):
-        pass
     raise UserError(
-        f"--range: expected NAME=LOW,HIGH with a NAME of {', '.join(RANGES)}, got {text!r}. "
+        f"--range: expected NAME=LOW,HIGH with a NAME of {', '.join(RANGES)} and finite numbers, got {text!r}. "
         "Write for example num_grads=2,16."
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 _PACKAGE = __name__.rpartition(".")[0]
 
 MOVED = {
+    "card": "pretrained.card",
     "classical": "aggregators.classical",
     "checkpoint": "runs.checkpoint",
     "clients": "federated.clients",

@@ -5,8 +5,8 @@ What a name stands for can be brought from outside: `package.module:attribute` i
 wrote; a name that was read from a card, a checkpoint or a data file goes through `Registry.check_registered`.
 """
 
-import difflib
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +25,60 @@ _BROUGHT: ContextVar[Mapping[tuple[str, str], Any]] = ContextVar("brought", defa
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """A ` Did you mean 'x'?` suffix for the nearest candidate, or the empty string."""
-    matches = difflib.get_close_matches(str(name), list(candidates), n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    """A ` Did you mean 'x'?` suffix for the nearest candidate, or the empty string where none is near.
+
+    Near is: the same words in another order or number, one name a part of the other's words, or at most a third of the
+    letters changed (two letters that are swapped are one change). Text beyond 100 letters is near nothing.
+
+    Example:
+      >>> nearest("log_uniform", ["uniform", "q_uniform", "log_uniform_values"])
+      " Did you mean 'log_uniform_values'?"
+      >>> nearest("seed", ["base", "beta", "dropout"])
+      ''
+    """
+    scored = [
+        (found, i, known)
+        for i, known in enumerate(candidates)
+        if (found := _distance(str(name), known)) <= 1.0
+    ]
+    return f" Did you mean {min(scored)[2]!r}?" if scored else ""
+
+
+def _distance(name: str, known: str) -> float:
+    """0 for names that differ in nothing that is read; above 1 for names that are not near."""
+    a, b = name.lower(), known.lower()
+    longest = max(len(a), len(b))
+    if not a or not b or longest > 100:
+        return math.inf
+    words_a, words_b = ([word for word in re.split(r"[^a-z0-9]+", text) if word] for text in (a, b))
+    if sorted(words_a) == sorted(words_b) and words_a:
+        return 0.0
+    # The share of the longer name that the shorter one's words leave out.
+    shared = sum(map(len, set(words_a) & set(words_b)))
+    left_out = 1 - shared / longest
+    by_words = math.inf
+    if shared > 3 and set(words_a) <= set(words_b):
+        by_words = 0.5 * left_out
+    elif shared > 3 and set(words_b) <= set(words_a):  # it lacks a word that was asked for
+        by_words = 0.9 * left_out
+    count = _changes(a, b)
+    if count >= min(len(a), len(b)) or (longest < 4 and count > 1):
+        return by_words
+    return min(by_words, count / max(1.0, longest / 3))
+
+
+def _changes(a: str, b: str) -> int:
+    """Letters to add, to leave out, to replace or to swap with their neighbour."""
+    before, last = [], list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        row = [i + 1]
+        for j, y in enumerate(b):
+            cost = min(last[j] + (x != y), last[j + 1] + 1, row[j] + 1)
+            if i and j and x == b[j - 1] and a[i - 1] == y:
+                cost = min(cost, before[j - 1] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]
 
 
 def is_outside(name: object) -> bool:

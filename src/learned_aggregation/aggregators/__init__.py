@@ -46,6 +46,11 @@ def option_defaults(name: str) -> dict[str, Any]:
     return {p.name: None if p.default is p.empty else p.default for p in parameters.values()}
 
 
+def option_kinds(name: str) -> dict[str, type]:
+    """The keyword arguments that the rule `name` takes, with their types: int, float or str."""
+    return {p.name: p.annotation for p in inspect.signature(AGGREGATORS[name]).parameters.values()}
+
+
 def float_options(name: str) -> list[str]:
     """The keyword arguments of the rule `name` that are numbers, which may be traced and swept."""
     parameters = inspect.signature(AGGREGATORS[name]).parameters

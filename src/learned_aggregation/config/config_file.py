@@ -1,11 +1,12 @@
 """MMEngine config files and KEY=VALUE options, as plain values. MMEngine is imported on use."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learned_aggregation.config.kinds import refuse
+from learned_aggregation.config.kinds import check_path, refuse
 from learned_aggregation.registry import nearest
 
 
@@ -21,7 +22,8 @@ def load_file(file: str, where: str) -> dict[str, Any]:
     """
     from mmengine.config import Config as FileConfig
 
-    if not Path(file).is_file():
+    file = check_path(where, file, "config/meta_test/digits.py")
+    if not os.path.isfile(file):
         refuse(where, "a config file", file, _near_file(Path(file)))
     try:
         values = FileConfig.fromfile(file, import_custom_modules=False, lazy_import=False).to_dict()
@@ -34,7 +36,7 @@ def load_file(file: str, where: str) -> dict[str, Any]:
 
 
 def _near_file(missing: Path) -> str:
-    siblings = [str(p) for p in missing.parent.glob("*.py")] if missing.parent.is_dir() else []
+    siblings = [str(p) for p in missing.parent.glob("*.py")] if os.path.isdir(missing.parent) else []
     return nearest(str(missing), siblings).strip() or "Name one such as those in config/."
 
 

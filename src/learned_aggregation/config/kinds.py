@@ -6,11 +6,15 @@ value to store. It raises a UserError `<where>: expected <what>, got <value!r>. 
 
 import ast
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, is_outside, nearest
+
+LONGEST = 400
+"""Characters of a value that a message shows."""
 
 Check = Callable[[str, Any], Any]
 
@@ -32,12 +36,28 @@ class Kind(NamedTuple):
             return text.lower() == "true"
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # whatever the text is, it is a text
             return text
 
 
 def refuse(where: str, expected: str, value: Any, advice: str) -> NoReturn:
-    raise UserError(" ".join(f"{where}: expected {expected}, got {value!r}. {advice}".split()))
+    raise UserError(" ".join(f"{where}: expected {expected}, got {brief(value)}. {advice}".split()))
+
+
+def brief(value: Any) -> str:
+    """What a message shows of a value: its beginning where it is long.
+
+    Example:
+      >>> brief("x" * 1000)[-24:]
+      'xxx... (1002 characters)'
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python writes
+        return f"a number of about {value.bit_length() * 3 // 10} digits"
+    except RecursionError:
+        return "a value nested too deeply to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def unknown(where: str, key: Any, known: Iterable[str], advice: str = "") -> NoReturn:
@@ -47,12 +67,46 @@ def unknown(where: str, key: Any, known: Iterable[str], advice: str = "") -> NoR
     refuse(where, "a known key", key, advice or nearest(key, known).strip() or fallback)
 
 
-def whole(minimum: int, such_as: int) -> Kind:
-    """An int below 2^31; a float is none, not even 4.0."""
+def is_number(value: Any) -> bool:
+    """Whether it is a number that a float can hold: an int or a finite float, no bool."""
+    if type(value) not in (int, float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        return False
+
+
+def python_value(value: Any) -> Any:
+    """A NumPy scalar as Python's own number, text or switch, an array as a list; anything else as it is.
+
+    A float32 becomes the shortest decimal that reads back as it: 0.1, not 0.10000000149011612.
+
+    Example:
+      >>> import numpy as np
+      >>> [python_value(np.int64(3)), python_value(np.float32(0.1)), python_value(np.arange(2)), python_value("a")]
+      [3, 0.1, [0, 1], 'a']
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if type(value).__module__ != "numpy" or kind not in ("f", "i", "u", "b", "U"):
+        return value
+    if value.ndim:
+        return [python_value(item) for item in value]
+    return float(str(value)) if kind == "f" else value.item()
+
+
+def whole(minimum: int, such_as: int, at_most: int = 2**31 - 1) -> Kind:
+    """An int, below 2^31 where `at_most` says nothing; a float is none, not even 4.0.
+
+    Args:
+      at_most: what a machine can hold at best. Far beyond, JAX ends the process instead of saying that it cannot.
+    """
 
     def check(where: str, value: Any) -> int:
-        if type(value) is not int or not minimum <= value < 2**31:
-            limit = " and below 2^31" if type(value) is int and value > minimum else ""
+        value = python_value(value)
+        if type(value) is not int or not minimum <= value <= at_most:
+            over = type(value) is int and value > minimum
+            limit = "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
             advice = f"Give a whole number such as {such_as}."
             refuse(where, f"a whole number of at least {minimum}{limit}", value, advice)
         return value
@@ -69,7 +123,8 @@ def number(expected: str, inside: Callable[[float], bool], such_as: float) -> Ki
     """
 
     def check(where: str, value: Any) -> float:
-        if type(value) not in (int, float) or not math.isfinite(value) or not inside(value):
+        value = python_value(value)
+        if not is_number(value) or not inside(float(value)):
             refuse(where, expected, value, f"Give a number such as {such_as:g}.")
         return float(value)
 
@@ -92,8 +147,9 @@ def interval(such_as: tuple[float, float]) -> Kind:
     """Two numbers (low, high), 0 < low <= high; stored as a tuple."""
 
     def check(where: str, value: Any) -> tuple[float, float]:
-        pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else ()
-        numbers = [x for x in pair if type(x) in (int, float) and math.isfinite(x) and x > 0]
+        value = plain(value)
+        pair = value if isinstance(value, list) and len(value) == 2 else ()
+        numbers = [x for x in pair if is_number(x) and x > 0]
         if len(numbers) != 2 or numbers[0] > numbers[1]:
             refuse(where, "two numbers above 0, the lower first", value, f"Give a range such as {such_as}.")
         return float(numbers[0]), float(numbers[1])
@@ -103,6 +159,7 @@ def interval(such_as: tuple[float, float]) -> Kind:
 
 def switch() -> Kind:
     def check(where: str, value: Any) -> bool:
+        value = python_value(value)
         if type(value) is not bool:
             refuse(where, "True or False", value, "Write True or False, without quotes.")
         return value
@@ -117,7 +174,7 @@ def choice(names: Callable[[], Iterable[str]]) -> Kind:
     """
 
     def check(where: str, value: Any) -> str:
-        there = names()
+        there, value = names(), python_value(value)
         if isinstance(there, Registry) and is_outside(value):
             return _from_outside(where, there, value)
         known = list(there)
@@ -140,23 +197,48 @@ def _from_outside(where: str, registry: Registry, name: str) -> str:
         raise UserError(f"{where}: {str(error).removeprefix(f'{registry.kind}: ')}") from None
 
 
-def path(such_as: str) -> Kind:
-    def check(where: str, value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:
-            refuse(where, "a path", value, f"Give a path such as {such_as!r}.")
-        return value
+def check_path(where: str, value: Any, such_as: str) -> str:
+    """A path that a file system here can hold, `~` replaced by the home directory.
 
-    return Kind(check, "PATH", literal=False)
+    Raises:
+      UserError: no text or none at all, a part of over 255 bytes, unprintable characters or bytes that are no text, an
+        unknown home directory.
+    """
+    value = python_value(value)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        refuse(where, "a path", value, f"Give a path such as {such_as!r}.")
+    found = os.path.expanduser(value)
+    if found.startswith("~"):
+        refuse(where, "a path below a home directory that is known", value, "Write it without ~, or as ./~.")
+    _check_storable(where, value, found)
+    if max(len(os.fsencode(part)) for part in found.split("/")) > 255 or len(os.fsencode(found)) > 4000:
+        refuse(where, "a path with parts of at most 255 bytes", value, "Give a shorter one.")
+    return found
+
+
+def _check_storable(where: str, value: str, text: str) -> None:
+    """Refuses a name that the file system, or UTF-8, cannot hold: a locale's encoding may be neither."""
+    try:
+        os.fsencode(text)
+        text.encode()
+    except UnicodeEncodeError as error:
+        expected = f"a name that can be written in {error.encoding}"
+        refuse(where, expected, value, "Use other characters, or a UTF-8 locale (LC_ALL=C.UTF-8).")
+
+
+def path(such_as: str) -> Kind:
+    return Kind(lambda where, value: check_path(where, value, such_as), "PATH", literal=False)
 
 
 def file_name(such_as: str, *, may_be_empty: bool = False) -> Kind:
     """Text that can be (part of) a directory's name."""
 
     def check(where: str, value: Any) -> str:
-        ok = (
-            isinstance(value, str) and value.isprintable() and "/" not in value and len(value.encode()) <= 200
-        )
-        if not ok or value in (".", "..") or not (value or may_be_empty):
+        value = python_value(value)
+        ok = isinstance(value, str) and value.isprintable() and "/" not in value
+        if ok:
+            _check_storable(where, value, value)
+        if not ok or len(value.encode()) > 200 or value in (".", "..") or not (value or may_be_empty):
             refuse(
                 where,
                 "a name of at most 200 bytes without slashes",
@@ -189,7 +271,8 @@ def optional(kind: Kind) -> Kind:
 
 
 def plain(value: Any) -> Any:
-    """A copy made of dict and list only, so that equal settings compare equal whatever they came from."""
+    """A copy of Python's own values, dicts and lists only: equal settings compare equal whatever they came from."""
+    value = python_value(value)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -3,11 +3,10 @@
 A setting inside a dict has a dotted name, `rule_options.tau`, in sweeps and comparisons as in --cfg-options.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from learned_aggregation.config.kinds import choice, mapping, refuse
+from learned_aggregation.config.kinds import choice, is_number, mapping, python_value, refuse
 from learned_aggregation.registry import nearest
 
 OPTION_SETTINGS = ("rule_options", "compressor_options")
@@ -19,14 +18,13 @@ _SETTINGS_OF_THEIR_OWN = ("num_grads", "hidden_size", "local_learning_rate", "ba
 def check_options(where: str, value: Any) -> dict[str, Any]:
     """A dict of names to numbers, texts and switches; which ones there are depends on another setting."""
     options = mapping(where, value, "dict(tau=0.01)")
-    for name, item in options.items():
-        check_option(f"{where}.{name}", item)
-    return options
+    return {name: check_option(f"{where}.{name}", item) for name, item in options.items()}
 
 
 def check_option(where: str, value: Any) -> Any:
     """A finite number, a text, True, False or None."""
-    if isinstance(value, float) and not math.isfinite(value):
+    value = python_value(value)
+    if type(value) in (int, float) and not is_number(value):
         refuse(where, "a finite number", value, "Give a number such as 0.1.")
     if value is not None and not isinstance(value, (bool, int, float, str)):
         refuse(where, "a number, a text or a switch", value, "Give one value, such as 0.1.")

@@ -1,5 +1,6 @@
 """Flags, options and files -> one frozen, validated Config; and a Config as a file."""
 
+import hashlib
 import pprint
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ __all__ = [
 
 BY_OPTIMIZER = "by_optimizer"
 """A key of config files that is no setting of a run: optimizer -> settings that are its defaults."""
+
+
+LONGEST_NAME = 200
+"""Bytes of a built name: a directory's may have 255, with a run_type before it and a number after it."""
 
 
 class CommandLine(NamedTuple):
@@ -161,7 +166,8 @@ def config_text(config: Config) -> str:
 def meta_train_name(config: Config) -> str:
     """`{optimizer}{hidden_size}_{task}_K{num_grads}_H{num_local_steps}_{local_learning_rate}{name_suffix}`.
 
-    With `problems` the task is `mixture`; the numbers are the run's own.
+    With `problems` the task is `mixture`; the numbers are the run's own. A name that would be too long for a directory
+    ends in a hash of the whole.
     """
     if config.name is not None:
         return config.name
@@ -169,7 +175,11 @@ def meta_train_name(config: Config) -> str:
     tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
     tasks = "mixture" if config.problems else tasks
     name = f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
-    return name.replace(":", ".")  # of package.module:attribute; not every file system takes a colon
+    name = name.replace(":", ".")  # of package.module:attribute; not every file system takes a colon
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}_{digest}"
 
 
 def run_dir(config: Config) -> Path:

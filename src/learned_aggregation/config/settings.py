@@ -109,7 +109,7 @@ class Config:
     )
     seed: int = setting(0, whole(0, 0), RUN, "of everything random")
 
-    hidden_size: int = setting(32, whole(1, 32), RULE, "width of a learned aggregator's network")
+    hidden_size: int = setting(32, whole(1, 32, 10_000), RULE, "width of a learned aggregator's network")
     learning_rate: float | None = setting(
         None, optional(positive(0.1)), RULE, "server rate of fedavgm, diloco, fedadam, ..., sgd, adam"
     )
@@ -198,7 +198,7 @@ class Config:
     dropout: float = setting(0.0, fraction(0.1), INNER, "probability that a client drops out of a round")
 
     num_outer_steps: int = setting(5000, whole(1, 5000), META, "updates of theta")
-    num_tasks: int = setting(8, whole(1, 8), META, "T, inner problems trained in parallel")
+    num_tasks: int = setting(8, whole(1, 8, 100_000), META, "T, inner problems trained in parallel")
     truncation_length: int = setting(50, whole(1, 50), META, "L, rounds of a window")
     truncation_schedule_min_length: int = setting(100, whole(1, 100), META, "rounds of the shortest episode")
     episode_growth_steps: int = setting(
@@ -269,7 +269,7 @@ class Config:
         "rounds of a validation's episodes; a score is the mean loss over all of them",
     )
     meta_valid_seeds: int = setting(
-        8, whole(1, 8), META, "episodes of each held-out problem, the same every time"
+        8, whole(1, 8, 100_000), META, "episodes of each held-out problem, the same every time"
     )
     meta_valid_patience: int = setting(
         0, whole(0, 10), META, "validations without a better theta that end the run; 0: none do"
@@ -305,7 +305,7 @@ class Config:
         "inner problems held in memory at once; None is all, but 1 for large models on a CPU, where it is faster",
     )
 
-    num_runs: int = setting(10, whole(1, 10), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method")
+    num_runs: int = setting(10, whole(1, 10, 100_000), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method")
     eval_every: int | None = setting(
         None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations per run"
     )
@@ -403,7 +403,7 @@ class Config:
         None, optional(path("wandb")), TRACK, "where wandb's files go; None is run_dir"
     )
 
-    num_devices: int | None = setting(None, optional(whole(1, 1)), MACHINE, "devices to use; None is all")
+    num_devices: int | None = setting(None, optional(whole(1, 1, 1024)), MACHINE, "devices to use; None is all")
     remat: bool = setting(
         False,
         switch(),
@@ -497,6 +497,15 @@ def _check_among(allowed: Sequence[str], where: str, name: str, value: Any) -> A
     if name not in allowed:
         refuse(where, "a setting that may vary here", name, advice(name, allowed))
     return SETTINGS[name].kind.check(where, value)
+
+
+def check_point(where: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point of a sweep that comes from elsewhere: only settings that may be swept, each as its kind stores it.
+
+    Raises:
+      UserError: any other setting (where a run writes, what it uploads), or a value out of its range.
+    """
+    return {name: _check_among(SWEPT, f"{where}: {name}", name, value) for name, value in point.items()}
 
 
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:

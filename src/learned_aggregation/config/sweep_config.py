@@ -5,12 +5,14 @@ What a task measures is not known here: a sweep's metric is checked for its form
 `check_setting(where, name, value) -> value` says whether a setting may be swept and takes the value.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from learned_aggregation.config.config_file import load_file
-from learned_aggregation.config.kinds import choice, file_name, mapping, refuse, unknown, whole
+from learned_aggregation.config.kinds import choice, file_name, is_number, mapping, refuse, unknown, whole
+from learned_aggregation.errors import UserError
 from learned_aggregation.registry import nearest
 
 CheckSetting = Callable[[str, str, Any], Any]
@@ -20,6 +22,9 @@ LOSSES = ("outer_valid_loss", "train_loss")
 
 DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform", "q_uniform", "q_log_uniform_values")
 """wandb's distributions between `min` and `max` that are supported; the q_ ones round to multiples of `q`."""
+
+MAX_POINTS = 10_000
+"""Points of a sweep, or of a method's grid. Each is checked, and run with every seed."""
 
 _NEEDED = {"method": ("label", "optimizer"), "problem": ("label",)}
 _KEYS = ("method", "metric", "parameters", "name", "description", "run_cap")
@@ -68,6 +73,9 @@ def check_sweep(where: str, value: Any, check_setting: CheckSetting) -> dict[str
         name: _check_parameter(f"{where}.parameters.{name}", name, spec, sweep["method"], check_setting)
         for name, spec in parameters.items()
     }
+    size = math.prod(len(spec.get("values", [0])) for spec in sweep["parameters"].values())
+    cap = sweep.get("run_cap", size)
+    check_count(where, cap if sweep["method"] == "random" else min(size, cap))
     return sweep
 
 
@@ -115,7 +123,7 @@ def _check_values(where: str, name: str, spec: dict, check_setting: CheckSetting
     if "probabilities" not in spec:
         return checked
     shares = spec["probabilities"]
-    numbers = isinstance(shares, list) and all(type(p) in (int, float) and p >= 0 for p in shares)
+    numbers = isinstance(shares, list) and all(is_number(p) and p >= 0 for p in shares)
     if not numbers or len(shares) != len(values) or abs(sum(shares) - 1) > 1e-6:
         refuse(where, f"{len(values)} probabilities that sum to 1", shares, "Give one for each value.")
     return checked | {"probabilities": shares}
@@ -128,23 +136,50 @@ def _check_range(where: str, name: str, spec: dict, check_setting: CheckSetting)
     choice(lambda: DISTRIBUTIONS).check(f"{where}.distribution", kind)
     if kind == "int_uniform" and not whole_numbers:
         refuse(where, "whole numbers min and max for int_uniform", ends, "Use uniform for other numbers.")
+    if kind.startswith("q_") != ("q" in spec) or not is_number(spec.get("q", 1)) or spec.get("q", 1) <= 0:
+        refuse(where, "a finite q above 0 with q_uniform and q_log_uniform_values alone", spec, "Change q.")
+    stays_whole = kind == "int_uniform" or (whole_numbers and type(spec.get("q")) is int)
     for key in ("min", "max"):
-        end = spec[key]
-        spec[key] = check_setting(
-            where, name, float(end) if type(end) is int and kind != "int_uniform" else end
-        )
-        if type(spec[key]) not in (int, float):
-            refuse(where, "a setting that is a number", end, "Use values=[...] for this one.")
+        spec[key] = _check_end(where, name, spec[key], check_setting, stays_whole)
     low, high = spec["min"], spec["max"]
     if not low < high or ("log" in kind and low <= 0):
         refuse(where, "min below max (and above 0 for log)", [low, high], "Change the range.")
-    if kind.startswith("q_") != ("q" in spec) or not _is_step(spec.get("q", 1.0)):
-        refuse(where, "q above 0 with q_uniform and q_log_uniform_values alone", spec, "Change q.")
+    if "q" in spec:
+        _check_step(where, low, high, spec["q"])
     return spec
 
 
-def _is_step(q: Any) -> bool:
-    return type(q) in (int, float) and q > 0
+def _check_end(where: str, name: str, end: Any, check_setting: CheckSetting, stays_whole: bool) -> float:
+    """One end of a range: within the setting's own range, and of its type once it is drawn."""
+    checked = check_setting(where, name, end)
+    if type(checked) not in (int, float):
+        refuse(where, "a setting that is a number", end, "Use values=[...] for this one.")
+    if type(checked) is int and not stays_whole:
+        try:
+            return check_setting(where, name, float(checked))
+        except UserError:
+            expected = "int_uniform, or whole min, max and q, for a setting of whole numbers"
+            refuse(where, expected, end, "Change the distribution.")
+    return checked
+
+
+def _check_step(where: str, low: float, high: float, q: float) -> None:
+    from learned_aggregation.meta_testing.points import multiples
+
+    first, last = multiples(low, high, q) if q <= high - low else (0, -1)
+    if first > last:
+        refuse(where, f"q with multiples between min and max, {[low, high]}", q, "Lower q.")
+
+
+def check_count(where: str, count: int) -> None:
+    """Refuses more points than can be made; they are counted before they are.
+
+    Raises:
+      UserError: more than MAX_POINTS.
+    """
+    if count > MAX_POINTS:
+        remedy = f"Set run_cap to at most {MAX_POINTS} (with method='random' for a sample of all), or list fewer values."
+        refuse(where, f"at most {MAX_POINTS} points", count, remedy)
 
 
 def check_entrants(where: str, value: Any, check_setting: CheckSetting) -> list[dict[str, Any]]:
@@ -208,6 +243,7 @@ def _check_entry(
                 key: _check_values(f"{where}.sweep.{key}", key, {"values": values}, check_setting)["values"]
                 for key, values in grids.items()
             }
+            check_count(f"{where}.sweep", math.prod(map(len, checked["sweep"].values())))
         elif name != "label":
             checked[name] = check_setting(f"{where}.{name}", name, value)
     return checked

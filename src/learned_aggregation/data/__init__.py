@@ -184,7 +184,10 @@ def kind_of(name: str) -> str:
 
 def has_size(name: str, size: int) -> bool:
     """Whether a data set comes in this size."""
-    return size == TABLES[name] if name in TABLES else size >= _SMALLEST[kind_of(name)]
+    if name in TABLES:
+        return size == TABLES[name]
+    low, high = _SIZES[kind_of(name)]
+    return low <= size <= high
 
 
 def sizes_of(name: str) -> str:
@@ -192,10 +195,11 @@ def sizes_of(name: str) -> str:
     if name in TABLES:
         return f"{TABLES[name]} features"
     what, unit = ("a sequence length", "tokens") if name in TEXT else ("an image size", "pixels")
-    return f"{what} of at least {_SMALLEST[kind_of(name)]} {unit}"
+    low, high = _SIZES[kind_of(name)]
+    return f"{what} from {low} to {high} {unit}"
 
 
-_SMALLEST = {"image": 4, "text": 2}
+_SIZES = {"image": (4, 1024), "text": (2, 65535)}
 
 
 def check_dataset_name(name: str, datasets: Collection[str] = ()) -> str:

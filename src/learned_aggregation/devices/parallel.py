@@ -32,6 +32,22 @@ def use_devices(num_devices: int | None) -> None:
         jax.config.update("jax_num_cpu_devices", num_devices or cores)
 
 
+def check_platform() -> None:
+    """Starts JAX's devices.
+
+    Raises:
+      UserError: JAX_PLATFORMS names what is not here, as it may be left over from another machine.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # RuntimeError, AssertionError and others, by JAX's version
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX_PLATFORMS: expected a platform that is here (cpu), got {asked!r} "
+            f"({str(error) or type(error).__name__}). Unset it, or install JAX for that platform."
+        ) from None
+
+
 def use_compilation_cache(directory: str | os.PathLike) -> None:
     """Keeps compiled programs in `directory`, so that the next run of the same shapes starts at once."""
     jax.config.update("jax_compilation_cache_dir", str(directory))

@@ -31,7 +31,8 @@ def to_optax(agg: DropIn) -> optax.GradientTransformationExtraArgs:
     Args:
       agg: from `load_aggregator`, or a DropIn of any registered rule.
     Returns:
-      A transformation whose state is the aggregator's and whose updates are the float32 step to add.
+      A transformation whose state is the aggregator's and whose updates are the step to add, in the pseudo-gradient's
+      dtypes.
     Raises:
       UserError: from update: no params, a fixed-K aggregator without deltas, whatever `DropIn.update` raises.
     """
@@ -51,7 +52,10 @@ def to_optax(agg: DropIn) -> optax.GradientTransformationExtraArgs:
                 "Call update(updates, state, params)."
             )
         if deltas is None:
-            return agg.step_from_mean(params, jax.tree.map(jnp.negative, updates), state)
-        return agg.step(params, deltas, weights, state)
+            step, state = agg.step_from_mean(params, jax.tree.map(jnp.negative, updates), state)
+        else:
+            step, state = agg.step(params, deltas, weights, state)
+        # As optax's own: wrappers such as apply_if_finite put the updates beside the gradients.
+        return jax.tree.map(lambda s, g: jnp.asarray(s, jnp.result_type(g)), step, updates), state
 
     return optax.GradientTransformationExtraArgs(agg.init, update)

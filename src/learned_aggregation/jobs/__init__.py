@@ -29,9 +29,12 @@ def finish(config: Config, command: str) -> Finished:
     Args:
       command: the command line, recorded in the run's directory.
     """
+    import jax
+
     from learned_aggregation.data.cache import cache_dir
     from learned_aggregation.devices import distributed
-    from learned_aggregation.devices.parallel import use_compilation_cache, use_devices
+    from learned_aggregation.devices.numerics import plain_numerics
+    from learned_aggregation.devices.parallel import check_platform, use_compilation_cache, use_devices
 
     asked = None
     if config.coordinator_address is not None:
@@ -40,9 +43,14 @@ def finish(config: Config, command: str) -> Finished:
     if config.compilation_cache:
         use_compilation_cache(cache_dir(config.cache_dir) / "compiled")
     distributed.start(asked)
+    check_platform()
     if config.run_type != "meta-train" and not distributed.is_alone():
         raise UserError(
             f"run_type: expected 'meta-train' in a run of several processes, got {config.run_type!r}. "
             "Run it in one process."
         )
-    return JOBS[config.run_type](config, command)
+    try:
+        with plain_numerics():
+            return JOBS[config.run_type](config, command)
+    except jax.errors.JaxRuntimeError as error:  # while a program is built, or its first arrays are made
+        raise distributed.runtime_error(error) from error

@@ -10,6 +10,7 @@ from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.messages import say, shown
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
+from learned_aggregation.streams import to_stdout
 
 
 def run(config: Config, command: str) -> Finished:
@@ -17,21 +18,23 @@ def run(config: Config, command: str) -> Finished:
     theta = build.learned_theta(config)
     loader = build.Loader()
     loaded = {task: loader.load(config, task) for task in config.tasks}
-    path = unused(run_dir(config), explicit=config.run_dir is not None)
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    facts |= {"metrics": metric_facts(measured_by(loaded))}
-    directory = RunDirectory(path, config_text(config), facts)
-    seeds = range(config.seed, config.seed + config.num_runs)
-    write_partition(path, loaded[config.tasks[0]])
-    records = []
-    for task, data in loaded.items():
-        what = f"{config.optimizer} on {task}"
-        [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
-        traffic = build.traffic(config, data)
-        records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
-    write_rounds(path / "rounds.csv", records)
-    directory.finish(notes=[build.examples_note(config)])
-    if shown():
-        print_rounds_table(path)
-    say(f"report: {write_report(path)}")
-    return Finished(0, path)
+    with unused(run_dir(config), explicit=config.run_dir is not None) as path:
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        facts |= {"metrics": metric_facts(measured_by(loaded))}
+        directory = RunDirectory(path, config_text(config), facts)
+        seeds = range(config.seed, config.seed + config.num_runs)
+        write_partition(path, loaded[config.tasks[0]])
+        records = []
+        for task, data in loaded.items():
+            what = f"{config.optimizer} on {task}"
+            [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
+            traffic = build.traffic(config, data)
+            records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
+        write_rounds(path / "rounds.csv", records)
+        directory.finish(notes=[build.examples_note(config)])
+        report = write_report(path)
+        if shown():
+            with to_stdout():
+                print_rounds_table(path)
+        say(f"report: {report}")
+        return Finished(0, path)

@@ -14,13 +14,14 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner, group_points, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
-from learned_aggregation.meta_testing.comparison import Entry, compare
+from learned_aggregation.meta_testing.comparison import Entry, compare, empty_targets
 from learned_aggregation.meta_testing.points import (
     Point,
     grid,
     last_values,
     mean_values,
     on_edge,
+    shown,
     widened,
     winner,
 )
@@ -28,10 +29,12 @@ from learned_aggregation.meta_testing.program import Curves
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_comparison, print_rounds_table
+from learned_aggregation.runs import messages
 from learned_aggregation.runs.csv_file import united, write_csv
-from learned_aggregation.runs.messages import say, shown
+from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, unused
+from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Metric, Theta
 
 BASELINE = "fedavg"
@@ -45,11 +48,15 @@ Seen = dict[str, np.ndarray]
 
 
 class Tuned(NamedTuple):
-    """point: the best one; size: of the grid; edges: settings whose best value is the grid's least or greatest."""
+    """point: the best one; size: of the grid; edges: settings whose best value is the grid's least or greatest.
+
+    diverged: no point of the grid kept a finite loss, and `point` is its first.
+    """
 
     point: Point
     size: int
     edges: list[str]
+    diverged: bool = False
 
 
 class Method(NamedTuple):
@@ -79,28 +86,32 @@ def run(config: Config, command: str) -> Finished:
     loader = build.Loader()
     # a missing data set is said before anything runs
     metrics = measured_by({task: loader.load(config, task) for task in config.tasks})
-    path = unused(run_dir(config), explicit=config.run_dir is not None)
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
-    write_partition(path, loader.load(config, config.tasks[0]))
-    records, rows, notes, seen = [], [], [], {}
-    for task in config.tasks:
-        entries = []
-        for method in methods:
-            entry, record, note = _run_method(method, loader, task, metrics[task], seen)
-            entries.append((method, entry))
-            records.append(record)
-            notes.append(note)
-        baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
-        rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
-    write_rounds(path / "rounds.csv", records)
-    _write_table(path / "table.csv", rows)
-    directory.finish(notes=notes, table_note=_table_note(config))
-    if shown():
-        print_rounds_table(path)
-        print_comparison(path)
-    say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
-    return Finished(0, path)
+    with unused(run_dir(config), explicit=config.run_dir is not None) as path:
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
+        write_partition(path, loader.load(config, config.tasks[0]))
+        records, rows, notes, seen = [], [], [], {}
+        for task in config.tasks:
+            entries = []
+            for method in methods:
+                entry, record, note = _run_method(method, loader, task, metrics[task], seen)
+                entries.append((method, entry))
+                records.append(record)
+                notes.append(note)
+            baseline = next(entry for method, entry in entries if method.config.optimizer == BASELINE)
+            if empty := empty_targets(baseline):
+                notes.append(_empty_note(baseline.label, task, empty))
+            rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
+        write_rounds(path / "rounds.csv", records)
+        _write_table(path / "table.csv", rows)
+        directory.finish(notes=notes, table_note=_table_note(config))
+        report = write_report(path)
+        if messages.shown():
+            with to_stdout():
+                print_rounds_table(path)
+                print_comparison(path)
+        say(f"table: {path / 'table.csv'}  report: {report}")
+        return Finished(0, path)
 
 
 def _method(config: Config, settings: dict[str, Any]) -> Method:
@@ -114,7 +125,7 @@ def _run_method(
     method: Method, loader: build.Loader, task: str, metrics: Sequence[Metric], seen: Seen
 ) -> tuple[Entry, Record, str]:
     """Tunes the method on one task and runs it with the final seeds."""
-    point, size, edges = _tune(method, loader, task, seen)
+    point, size, edges, diverged = _tune(method, loader, task, seen)
     config = method.config.changed(point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
@@ -130,7 +141,9 @@ def _run_method(
         config.num_grads,
         build.round_sizes(config).examples,
     )
-    note = f"{method.label} on {task}: grid of {size}, chosen {point}; {build.examples_note(config)}"
+    note = f"{method.label} on {task}: grid of {size}, chosen {shown(point)}; {build.examples_note(config)}"
+    if diverged:
+        note += "; every point of its grid diverged: tune over lower rates"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
     return entry, Record(method.label, task, seeds, curves, traffic, config.num_grads), note
@@ -145,7 +158,10 @@ def _tune(method: Method, loader: build.Loader, task: str, seen: Seen) -> Tuned:
     sweep, grown = method.sweep, 0
     while len(points := grid(sweep)) > 1:
         scores = [score(curves).mean() for curves in _tuning_curves(method, points, loader, task, seen)]
-        best = points[winner(scores)]
+        index = winner(scores)
+        if index is None:
+            return Tuned(points[0], len(points), [], diverged=True)
+        best = points[index]
         wider = widened(best, sweep)
         if grown == method.config.widen or wider == sweep:
             return Tuned(best, len(points), on_edge(best, sweep))
@@ -182,6 +198,14 @@ def _table_note(config: Config) -> str:
     return (
         f"{config.num_runs} seeds, the same for all; rules tuned on outer_valid with {TUNING_SEEDS} other seeds. "
         "Intervals are 95 %. Targets: tuned FedAvg's mean test loss at 25, 50 and 100 % of its rounds."
+    )
+
+
+def _empty_note(label: str, task: str, percents: Sequence[int]) -> str:
+    at = ", ".join(map(str, percents))
+    return (
+        f"{label} on {task}: after {at} % of its rounds it is no better than before training: rounds to these targets "
+        "and speed-ups over it say nothing; lower its rates"
     )
 
 

@@ -12,6 +12,8 @@ from learned_aggregation.types import Metric
 
 SPLITS = ("outer_valid", "test")
 """The splits that every meta-test evaluates."""
+LOSSES = ("train_loss", "outer_valid_loss", "test_loss")
+"""The results that every task has; one that is not finite says that the run diverged."""
 
 Measured = Mapping[str, Sequence[Metric]]
 """task -> its metrics, the loss first."""

@@ -1,12 +1,15 @@
 """`run_type = "meta-train"`."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, meta_train_name, run_dir
-from learned_aggregation.devices.distributed import is_main, runtime_error
+from learned_aggregation.config.resumed import resumed_lines, resumed_text
+from learned_aggregation.devices.distributed import any_process, is_main, runtime_error
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.meta_training.loop import Saving, meta_train
@@ -14,6 +17,7 @@ from learned_aggregation.meta_training.outer_step import abstract, place
 from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.checkpoint import Checkpointer
+from learned_aggregation.runs.lock import lock
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable
 from learned_aggregation.runs.trackers import make_tracker
@@ -25,20 +29,56 @@ def run(config: Config, command: str) -> Finished:
     Returns:
       The status is 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
     Raises:
-      UserError: a directory that holds another run, an unwritable one, a checkpoint that does not fit.
+      UserError: a directory that holds another run, or that another process holds; an unwritable one; a checkpoint
+        that does not fit.
     """
     name, path = meta_train_name(config), run_dir(config)
     checkpointer = Checkpointer(Path(config.checkpoints_dir) / name, keep=config.checkpoints_to_keep)
+    with contextlib.ExitStack() as held:
+        resume = _hold(config, checkpointer, path, held)
+        return _meta_train(config, command, checkpointer, path, resume)
+
+
+def _hold(config: Config, checkpointer: Checkpointer, path: Path, held: contextlib.ExitStack) -> bool:
+    """Makes the run's two directories, holds them, and says whether to resume.
+
+    What is there is held before it is looked at; nothing is made for a run that is refused.
+    """
+    directories = {d.resolve(): d for d in (checkpointer.directory, path)}.values()
+    there = [directory for directory in directories if directory.is_dir()]
+    _lock_all(there, held)
     resume = _resumes(config, checkpointer)
-    _check_run_directory(path, name, resume)
-    make_writable(checkpointer.directory)
-    make_writable(path)
+    _check_run_directory(path, meta_train_name(config), resume)
+    for directory in directories:
+        make_writable(directory)
+    _lock_all([directory for directory in directories if directory not in there], held)
+    return _resumes(config, checkpointer)  # another run may have come and gone before they were held
+
+
+def _lock_all(directories: Iterable[Path], held: contextlib.ExitStack) -> None:
+    """The main process holds them for all processes of the run, which stop together where it cannot."""
+    refusal = None
+    try:
+        for directory in directories if is_main() else ():
+            held.enter_context(lock(directory))
+    except UserError as error:
+        refusal = error
+    if any_process(refusal is not None):
+        raise refusal or UserError(
+            "run: expected process 0 to hold the run's directories, got none. See its message."
+        )
+
+
+def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: Path, resume: bool) -> int:
+    name = meta_train_name(config)
     training = build.meta_training(config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
-    mesh = build.meta_mesh(config)
+    mesh, text, changed = build.meta_mesh(config), config_text(config), ""
     if resume:
         state = place(checkpointer.restore(abstract(state), settings=settings), mesh)
+        before = (checkpointer.existing() / "config.py").read_text(encoding="utf-8", errors="replace")
+        text, changed = resumed_text(before, text, int(state.step))
     start = int(state.step)
     if start >= config.num_outer_steps:
         _say(
@@ -50,7 +90,9 @@ def run(config: Config, command: str) -> Finished:
         return Finished(0, path)
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     facts = {"run_type": config.run_type, "name": name, "command": command, "device": device}
-    directory = RunDirectory(path, config_text(config), facts) if is_main() else None
+    if changed:
+        _say(f"{name}: goes on from outer step {start} with {changed}")
+    directory = RunDirectory(path, text, facts) if is_main() else None
     tracker = make_tracker(
         ("csv", *config.tracker) if is_main() else (),
         path,
@@ -73,7 +115,7 @@ def run(config: Config, command: str) -> Finished:
             rounds_per_step=training.rounds_per_step,
             mesh=mesh,
             checkpointer=checkpointer,
-            saving=Saving(config.save_iter, config_text(config), settings),
+            saving=Saving(config.save_iter, text, settings),
             tracker=tracker,
             log_every=config.log_every,
             validation=training.validation,
@@ -84,7 +126,9 @@ def run(config: Config, command: str) -> Finished:
         tracker.close()
     if directory is None:
         return Finished(status, path)
-    directory.finish(notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps"])
+    directory.finish(
+        notes=[f"{int(state.step)} of {config.num_outer_steps} outer steps", *resumed_lines(text)]
+    )
     report = write_report(path)
     if status:
         _say(

@@ -1,8 +1,7 @@
 """`run_type = "sweep"`."""
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,29 @@ from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import Group, GroupRunner, group_points
 from learned_aggregation.jobs.measures import (
+    LOSSES,
     SPLITS,
     measured_by,
     metric_columns,
     sweep_metric,
     task_configs,
 )
-from learned_aggregation.meta_testing.points import Point, last_values, listed, on_edge, sweep_points, winner
+from learned_aggregation.meta_testing.points import (
+    Point,
+    last_values,
+    listed,
+    on_edge,
+    shown,
+    sweep_points,
+    winner,
+)
 from learned_aggregation.meta_testing.program import Curves
+from learned_aggregation.report.files import numbers, read_csv
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.csv_file import united, write_csv
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, same_run
 
-LOSSES = ("train_loss", "outer_valid_loss", "test_loss")
 POINTS_AT_ONCE = 32
 """Points between two writes of sweep.csv: what a kill can lose."""
 
@@ -52,22 +60,31 @@ def run(config: Config, command: str) -> Finished:
     measured = measured_by({task: loader.load(first, task) for task, first in configs.items()})
     sweep = {**sweep, "metric": sweep_metric(sweep["metric"], measured)}
     text = config_text(config)
-    path = same_run(run_dir(config), text, explicit=config.run_dir is not None)
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
-    columns = united(metric_columns(metrics) for metrics in measured.values())
-    results = Results(path / "sweep.csv", sweep["parameters"], columns)
-    seeds = range(config.seed, config.seed + config.num_runs)
-    for group in groups:
-        _run_group(group, points, seeds, theta, loader, results)
-    summary = _summary(sweep, points, results)
-    write_atomic(path / "sweep.json", json.dumps(summary, indent=2) + "\n")
-    best = replace(config, **_not_a_sweep()).changed(summary["winner"])
-    write_atomic(path / "best.py", config_text(best))
-    directory.finish(notes=[_note(config, points, summary)])
-    say(_note(config, points, summary))
-    say(f"best: {path / 'best.py'}  report: {write_report(path)}")
-    return Finished(0, path)
+    with same_run(run_dir(config), text, explicit=config.run_dir is not None) as path:
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
+        tasks = {index: group.config.tasks[0] for group in groups for index in group.points}
+        columns = [list(metric_columns(measured[tasks[index]])) for index in range(len(points))]
+        seeds = range(config.seed, config.seed + config.num_runs)
+        results = Results(path / "sweep.csv", points, seeds, sweep["parameters"], columns)
+        for group in groups:
+            _run_group(group, points, seeds, theta, loader, results)
+        summary = _summary(sweep, points, results)
+        write_atomic(path / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        _write_best(path / "best.py", config, summary["winner"])
+        directory.finish(notes=[_note(config, points, summary)])
+        say(_note(config, points, summary))
+        best = f"best: {path / 'best.py'}  " if summary["winner"] is not None else ""
+        say(f"{best}report: {write_report(path)}")
+        return Finished(0, path)
+
+
+def _write_best(path: Path, config: Config, best: Point | None) -> None:
+    """The winner as a config; none where every point diverged."""
+    if best is None:
+        path.unlink(missing_ok=True)
+        return
+    write_atomic(path, config_text(replace(config, **_not_a_sweep()).changed(best)))
 
 
 def _not_a_sweep() -> dict[str, Any]:
@@ -80,18 +97,61 @@ class Results:
     A run has diverged where a loss is not finite.
 
     Args:
-      path: of the file; rows of an earlier, interrupted run of the same sweep are kept.
+      path: of the file; rows of an earlier, interrupted run of the same sweep are kept. A point counts as run where
+        each of its seeds has a row as it is written here: rows that are not, and those of a point without all of them,
+        are dropped, and the point runs again.
+      points, seeds: of the sweep.
       parameters: the swept settings.
-      metrics: the columns of results; what a point's task does not measure is empty in its rows.
+      metrics: of each point, the columns of its results; those of other points' tasks are empty in its rows.
     """
 
-    def __init__(self, path: Path, parameters: Iterable[str], metrics: Iterable[str]):
-        self._path = path
-        self._columns = ["point", *parameters, "seed", *metrics, "diverged"]
-        self._rows: list[dict[str, Any]] = []
-        if path.exists():
-            with path.open(newline="") as file:
-                self._rows = list(csv.DictReader(file))
+    def __init__(
+        self,
+        path: Path,
+        points: Sequence[Point],
+        seeds: Sequence[int],
+        parameters: Iterable[str],
+        metrics: Sequence[Iterable[str]],
+    ):
+        self._path, self._points, self._seeds = path, points, seeds
+        self._metrics = [list(names) for names in metrics]
+        self._columns = ["point", *parameters, "seed", *united(self._metrics), "diverged"]
+        found, lines = self._read()
+        by_point: dict[int, list[dict[str, Any]]] = {}
+        for (index, _), row in found.items():
+            by_point.setdefault(index, []).append(row)
+        whole = [rows for rows in by_point.values() if len(rows) == len(seeds)]
+        self._rows = [row for rows in whole for row in rows]
+        if len(self._rows) < lines:
+            say(
+                f"{path}: {lines - len(self._rows)} of its rows are not of a whole point; these points run again"
+            )
+
+    def _read(self) -> tuple[dict[tuple[int, int], dict[str, Any]], int]:
+        """((point, seed) -> row) of the rows as they are written here, and the number of rows there are."""
+        table = read_csv(self._path)
+        if table is None or list(table.columns) != self._columns:
+            return {}, 0 if table is None else len(table) + table.skipped
+        rows = (
+            dict(zip(table.columns, cells, strict=True))
+            for cells in zip(*table.columns.values(), strict=True)
+        )
+        ours = self._is_ours(len(self._points), set(map(str, self._seeds)))
+        found = {(int(row["point"]), int(row["seed"])): row for row in rows if ours(row)}
+        return found, len(table) + table.skipped
+
+    def _is_ours(self, num_points: int, seeds: set[str]) -> Callable[[Mapping[str, str]], bool]:
+        """Whether a row has every cell that `add` writes, and each of its kind."""
+        indices = {str(index): index for index in range(num_points)}
+
+        def check(row: Mapping[str, str]) -> bool:
+            index = indices.get(row["point"])
+            if index is None or row["seed"] not in seeds or row["diverged"] not in ("True", "False"):
+                return False
+            settings = all(row[name] == _cell(value) for name, value in self._points[index].items())
+            return settings and bool(numbers([row[name] for name in self._metrics[index]])[1].all())
+
+        return check
 
     def done(self) -> set[int]:
         """The indices of the finished points."""
@@ -118,6 +178,11 @@ class Results:
             diverged = str(row["diverged"]) == "True"  # a row that was read back is text
             scores[int(row["point"])].append(np.nan if diverged else float(row[metric]))
         return [float(np.mean(last_values(np.array(values)[:, None]))) for values in scores]
+
+
+def _cell(value: Any) -> str:
+    """As the csv module writes it."""
+    return "" if value is None else str(value)
 
 
 def _run_group(
@@ -156,20 +221,21 @@ def _summary(sweep: Mapping[str, Any], points: Sequence[Point], results: Results
     metric = sweep["metric"]
     scores = results.mean(metric["name"], len(points))
     best = winner(scores, metric["goal"] == "minimize")
-    return {
-        "parameters": list(sweep["parameters"]),
-        "metric": metric,
-        "winner": points[best],
-        "winner_score": scores[best],
-        "on_edge": on_edge(points[best], listed(sweep)),
-    }
+    about = {"parameters": list(sweep["parameters"]), "metric": metric}
+    if best is None:  # every point has a run that diverged
+        return about | {"winner": None, "winner_score": None, "on_edge": []}
+    edges = on_edge(points[best], listed(sweep))
+    return about | {"winner": points[best], "winner_score": scores[best], "on_edge": edges}
 
 
 def _note(config: Config, points: Sequence[Point], summary: Mapping[str, Any]) -> str:
     text = (
-        f"{config.optimizer} on {', '.join(config.tasks)}: {len(points)} points x {config.num_runs} seeds, best "
-        f"{summary['winner']} with mean {summary['metric']['name']} {summary['winner_score']:.4f}"
+        f"{config.optimizer} on {', '.join(config.tasks)}: {len(points)} points x {config.num_runs} seeds, "
     )
+    if summary["winner"] is None:
+        return f"{text}no winner: in every point a run diverged; sweep lower rates"
+    score = f"mean {summary['metric']['name']} {summary['winner_score']:.4f}"
+    text += f"best {shown(summary['winner'])} with {score}"
     if summary["on_edge"]:
         text += f"; {', '.join(summary['on_edge'])} at the edge of its grid: widen it"
     return text

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config
+from learned_aggregation.config.settings import check_point
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner
-from learned_aggregation.jobs.measures import SPLITS, measured_by, sweep_metric, task_configs
-from learned_aggregation.meta_testing.points import listed
+from learned_aggregation.jobs.measures import LOSSES, SPLITS, measured_by, sweep_metric, task_configs
+from learned_aggregation.meta_testing.points import listed, shown
 from learned_aggregation.runs.messages import say
 
 
@@ -59,14 +62,20 @@ def _connected_wandb() -> Any:
 def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
     """One point: the settings that the server chose, all seeds, the metrics' means logged."""
     with wandb.init(project=config.test_project, dir=config.wandb_dir) as run:
-        chosen = replace(config, run_type="benchmark", sweep_config=None, **dict(run.config))
+        point = check_point("the wandb sweep", dict(run.config))
+        chosen = replace(config, run_type="benchmark", sweep_config=None).changed(point)
         [task] = chosen.tasks
         theta = build.learned_theta(chosen)
         seeds = range(config.seed, config.seed + config.num_runs)
         runner = GroupRunner(chosen, loader.load(chosen, task), theta, SPLITS)
-        [curves] = runner.run([{}], seeds, f"point {dict(run.config)}")
+        [curves] = runner.run([{}], seeds, f"point {shown(point)}")
+        # The server chooses by any metric: in a run that diverged none of them counts.
+        finite = np.isfinite([curves.evaluated[name] for name in LOSSES if name in curves.evaluated]).all(
+            axis=0
+        )
+        evaluated = {name: np.where(finite, values, np.nan) for name, values in curves.evaluated.items()}
         for e, r in enumerate(curves.eval_rounds):
-            row = {"round": int(r)} | {n: float(v[:, e].mean()) for n, v in curves.evaluated.items()}
+            row = {"round": int(r)} | {n: float(v[:, e].mean()) for n, v in evaluated.items()}
             if r:
                 row["train_loss"] = float(curves.train_loss[:, r - 1].mean())
             run.log(row)

@@ -21,7 +21,7 @@ FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fas
 def library_path() -> Path | None:
     """The kernels for these sources, jaxlib, processor and interpreter; None where it cannot be told."""
     try:
-        sources = [path.read_text() for path in READ]
+        sources = [path.read_text(encoding="utf-8") for path in READ]
         parts = (*sources, version("jaxlib"), " ".join(FLAGS), platform.machine(), _processor())
     except OSError:
         return None
@@ -31,7 +31,7 @@ def library_path() -> Path | None:
 def _processor() -> str:
     """What -march=native depends on."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     wanted = ("model name", "flags", "Features")

@@ -53,6 +53,13 @@ def targets(baseline: Entry, seeds: np.ndarray) -> dict[int, float]:
     return {percent: float(mean[index]) for percent, index in at.items()}
 
 
+def empty_targets(baseline: Entry) -> list[int]:
+    """The FRACTIONS at which the baseline is no better than before training (it diverged): targets that say nothing."""
+    untrained = float(baseline.loss[:, 0].mean())
+    found = targets(baseline, np.arange(len(baseline.loss)))
+    return [percent for percent, target in found.items() if not target < untrained]
+
+
 def interval(values: Float[np.ndarray, "S"]) -> float:
     """Half the width of the 95 % interval of the mean over seeds (Student's t); nan for one seed."""
     from scipy import stats
@@ -74,7 +81,8 @@ def compare(entries: Sequence[Entry], baseline: Entry) -> list[dict[str, Any]]:
       mean over the run; bytes of a round of the whole cohort, bits of one client.
     """
     everyone = np.arange(len(baseline.loss))
-    resamples = np.random.default_rng(0).integers(len(everyone), size=(RESAMPLES, len(everyone)))
+    count = RESAMPLES if len(everyone) > 1 else 0
+    resamples = np.random.default_rng(0).integers(len(everyone), size=(count, len(everyone)))
     goals = targets(baseline, everyone)
     resampled_goals = [targets(baseline, seeds) for seeds in resamples]
     rows = []
@@ -126,11 +134,16 @@ def _reach(entry: Entry, seeds: np.ndarray, target: float) -> float:
 
 
 def _ratio(base: float, reached: float) -> float:
-    """base / reached; 0 where the target was never reached."""
-    return 0.0 if np.isinf(reached) else base / max(reached, 1.0)
+    """base / reached, of at least a round each; 0 where the target was never reached, nan where neither reached it."""
+    if np.isinf(reached):
+        return float("nan") if np.isinf(base) else 0.0
+    return max(base, 1.0) / max(reached, 1.0)
 
 
 def _spread(name: str, value: float, resampled: Sequence[float]) -> dict[str, float]:
+    """The value with its interval; resampling one seed says nothing, and gives none."""
+    if not resampled:
+        return {name: value, f"{name}_low": float("nan"), f"{name}_high": float("nan")}
     low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
     return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
 

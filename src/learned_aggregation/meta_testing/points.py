@@ -1,6 +1,7 @@
 """Points of a sweep: settings by name, their grids, and which of them won. No JAX here."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,27 @@ FRACTIONS = ("beta", "beta1", "beta2", "base_momentum", "dropout")
 """Settings and options in [0, 1), where 0 is an end and no edge."""
 
 
-def grid(parameters: Mapping[str, Sequence[Any]]) -> list[Point]:
-    """Every combination of the parameters' values, the last parameter varying fastest."""
-    return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
+def shown(point: Mapping[str, Any]) -> str:
+    """A point in words.
+
+    Example:
+      >>> shown({"local_learning_rate": 0.5, "base": "mean"})
+      'local_learning_rate=0.5, base=mean'
+    """
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "no setting tuned"
+
+
+def grid(parameters: Mapping[str, Sequence[Any]], limit: int | None = None) -> list[Point]:
+    """Every combination of the parameters' values, the last parameter varying fastest; at most `limit` of them."""
+    combinations = itertools.islice(itertools.product(*parameters.values()), limit)
+    return [dict(zip(parameters, values, strict=True)) for values in combinations]
 
 
 def draw(parameters: Mapping[str, Mapping[str, Any]], count: int, seed: int) -> list[Point]:
     """`count` random points; each parameter in wandb's format: value, values (probabilities) or a range.
 
     uniform, int_uniform (both ends included), log_uniform_values (log-uniform between the values); the q_
-    forms round to multiples of q.
+    forms round to multiples of q between the ends, whole numbers where min, max and q are.
     """
     rng = np.random.default_rng(seed)
     return [{name: _draw_one(spec, rng) for name, spec in parameters.items()} for _ in range(count)]
@@ -36,14 +48,34 @@ def _draw_one(spec: Mapping[str, Any], rng: np.random.Generator) -> Any:
     if kind == "int_uniform":
         return int(rng.integers(low, high, endpoint=True))
     drawn = np.exp(rng.uniform(np.log(low), np.log(high))) if "log" in kind else rng.uniform(low, high)
-    return float(np.round(drawn / spec["q"]) * spec["q"] if "q" in spec else drawn)
+    if "q" not in spec:
+        return float(min(max(drawn, low), high))
+    first, last = multiples(low, high, spec["q"])
+    near = min(max(round(float(drawn / spec["q"])), first), last) * spec["q"]
+    return near if type(near) is int else float(min(max(near, low), high))
+
+
+def multiples(low: float, high: float, q: float) -> tuple[int, int]:
+    """The first and the last k with k q between low and high, but for rounding; the last is lower where there is none.
+
+    Example:
+      >>> multiples(0.01, 0.3, 0.1)
+      (1, 3)
+    """
+    first, last = low / q, high / q
+    return math.ceil(first - 1e-9 * abs(first)), math.floor(last + 1e-9 * abs(last))
+
+
+def num_points(parameters: Mapping[str, Sequence[Any]]) -> int:
+    """How many points `grid` makes."""
+    return math.prod(map(len, parameters.values()))
 
 
 def sweep_points(sweep: Mapping[str, Any], seed: int) -> list[Point]:
     """The points of a checked `sweep_config`, in a fixed order; a grid stops at run_cap if there is one."""
     if sweep["method"] == "random":
         return draw(sweep["parameters"], sweep["run_cap"], seed)
-    return grid(listed(sweep))[: sweep.get("run_cap")]
+    return grid(listed(sweep), sweep.get("run_cap"))
 
 
 def listed(sweep: Mapping[str, Any]) -> dict[str, list]:
@@ -67,10 +99,11 @@ def mean_values(curve: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(mean), mean, np.inf)
 
 
-def winner(scores: Sequence[float], minimize: bool = True) -> int:
-    """The index of the best score; a score that is not finite never wins unless all are."""
+def winner(scores: Sequence[float], minimize: bool = True) -> int | None:
+    """The index of the best score. One that is not finite never wins: None where there is no other."""
     costs = np.asarray(scores, np.float64) * (1.0 if minimize else -1.0)
-    return int(np.argmin(np.where(np.isfinite(costs), costs, np.inf)))
+    finite = np.isfinite(costs)
+    return int(np.argmin(np.where(finite, costs, np.inf))) if finite.any() else None
 
 
 def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -89,20 +122,29 @@ def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, 
     Rates go on by the ratio of the last two values (by 2 where one is 0). Fractions go down to 0, and up so that the
     distance to 1 shrinks by the ratio of the last two distances.
     """
-    return {
-        name: sorted([*values, _beyond(name, point[name], values)])
-        if name in on_edge(point, parameters) and all(isinstance(v, float) for v in values)
-        else list(values)
-        for name, values in parameters.items()
-    }
+    edges = on_edge(point, parameters)
+    wider = {}
+    for name, values in parameters.items():
+        wider[name] = list(values)
+        if name in edges and all(isinstance(v, float) for v in values):
+            value = _beyond(name, point[name], values)
+            inside = 0 <= value < 1 if _is_fraction(name) else 0 < value < math.inf
+            if value not in values and inside:
+                wider[name] = sorted([*values, value])  # floats end somewhere: beyond, there is no wider grid
+    return wider
 
 
 def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
     upper = edge == max(values)
     inner = sorted(set(values))[-2 if upper else 1]
-    if name.rpartition(".")[2] in FRACTIONS:
-        return _short(1.0 - (1.0 - edge) ** 2 / (1.0 - inner) if upper else 0.0)
-    return _short(edge * edge / inner if inner else 2.0 * edge)
+    if _is_fraction(name):
+        # The distance to 1 is what is shortened: 0.9999 to three digits would be 1, which is no fraction.
+        return 1.0 - _short((1.0 - edge) ** 2 / (1.0 - inner)) if upper else 0.0
+    return _short(edge * (edge / inner) if inner else 2.0 * edge)
+
+
+def _is_fraction(name: str) -> bool:
+    return name.rpartition(".")[2] in FRACTIONS
 
 
 def _short(value: float) -> float:

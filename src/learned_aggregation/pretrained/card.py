@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from learned_aggregation.errors import UserError
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.registry import is_outside
 
 FORMAT = "learned_aggregation.card.1"
@@ -57,8 +59,21 @@ _KINDS |= dict.fromkeys(("meta_loss", "results", "notes"), list)
 
 
 def card_text(card: Card) -> str:
-    """The card as JSON."""
-    return json.dumps({"format": FORMAT, **asdict(card)}, indent=1, allow_nan=False) + "\n"
+    """The card as JSON.
+
+    Raises:
+      UserError: something in it that JSON or UTF-8 cannot hold.
+    """
+    try:
+        text = json.dumps({"format": FORMAT, **asdict(card)}, indent=1, allow_nan=False) + "\n"
+        json.dumps(
+            asdict(card), ensure_ascii=False
+        ).encode()  # the page is written with the characters themselves
+    except (ValueError, TypeError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
+        raise UserError(
+            f"card of {card.name}: expected text in UTF-8 and finite numbers, got {error}. Write them otherwise."
+        ) from None
+    return text
 
 
 def read_card(directory: Path) -> Card:
@@ -69,10 +84,22 @@ def read_card(directory: Path) -> Card:
     """
     path = directory / CARD_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise _bad(path, "a readable card", reason) from None
+        raise _bad(path, "a readable card", str(getattr(error, "strerror", None) or error)) from None
+    return parse_card(path, text)
+
+
+def parse_card(path: Path, text: str) -> Card:
+    """The card that a text is; `path` starts the message.
+
+    Raises:
+      UserError: see `read_card`.
+    """
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise _bad(path, "a readable card", str(error)) from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise _bad(path, f"a card of format {FORMAT!r}", repr(found))
@@ -86,10 +113,29 @@ def read_card(directory: Path) -> Card:
         raise _bad(path, f"the fields {', '.join(missing)}", "none of them")
     card = Card(**values)
     _check_ranges(path, card.ranges)
+    _check_lists(path, card)
     for text in (card.aggregator, *card.options.values()):
         if is_outside(text):  # it would be imported; only what the user names is
             raise _bad(path, "names of the package", f"{text!r}, a module from outside")
     return card
+
+
+STAGED = ".theta.*.safetensors"
+
+
+def staged_theta(card: Card) -> str:
+    """The file name of the card's theta while an export is under way."""
+    return STAGED.replace("*", card.theta_sha256[:16])
+
+
+def theta_of(directory: Path) -> Path:
+    """The theta file of a pretrained aggregator.
+
+    The card decides: an export that was killed after its card has left the theta that it names beside the old one.
+    """
+    name = staged_theta(read_card(directory))
+    staged = directory / name
+    return staged if Path(name).name == name and os.path.isfile(staged) else directory / THETA_FILE
 
 
 def check_theta_hash(path: Path, content: bytes) -> None:
@@ -104,6 +150,19 @@ def _check_ranges(path: Path, ranges: Mapping[str, Any]) -> None:
         is_pair = isinstance(span, list) and len(span) == 2 and all(type(x) in (int, float) for x in span)
         if name not in RANGES or not is_pair or not span[0] <= span[1]:
             raise _bad(path, f"ranges [lowest, highest] of {', '.join(RANGES)}", f"{name}: {span!r}")
+
+
+def _check_lists(path: Path, card: Card) -> None:
+    """Refuses lists of other things than a card has, on which its page would fail."""
+    for pair in card.meta_loss:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(type(x) in (int, float) for x in pair)):
+            raise _bad(path, "meta_loss to be pairs of numbers", repr(pair)[:60])
+    for row in card.results:
+        if not isinstance(row, dict) or not isinstance(row.get("source", ""), str):
+            raise _bad(path, "results to be rows, with the name of their source", repr(row)[:60])
+    for note in card.notes:
+        if not isinstance(note, str):
+            raise _bad(path, "notes to be texts", repr(note)[:60])
 
 
 def _bad(path: Path, expected: str, got: str) -> UserError:

@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from learned_aggregation.aggregators import accepted_options, get_aggregator
+from learned_aggregation.devices.numerics import plain_numerics
 from learned_aggregation.errors import UserError
 from learned_aggregation.pretrained.fit import (
     Partial,
@@ -123,7 +124,7 @@ class DropIn:
           UserError: leaves or shapes that do not fit each other, another number of clients than a fixed-K rule
             takes, weights that are negative, not finite or all 0.
         """
-        self._check_values(deltas, weights)
+        weights = self._checked_values(deltas, weights)
         return self._update(self.theta, params, deltas, weights, state)
 
     def start(self, params: Params) -> Partial:
@@ -193,7 +194,7 @@ class DropIn:
 
     def step(self, params: Params, deltas: Params, weights: Any, state: AggState) -> tuple[Params, AggState]:
         """As `update`, with the float32 step to ADD to params instead of their sum."""
-        self._check_values(deltas, weights)
+        weights = self._checked_values(deltas, weights)
         return self._step(self.theta, params, deltas, weights, state)
 
     def step_from_mean(self, params: Params, mean_delta: Params, state: AggState) -> tuple[Params, AggState]:
@@ -224,7 +225,7 @@ class DropIn:
 
     def _checked_init(self, theta: Theta, params: Params) -> AggState:
         server = checked_params(self.name, params)
-        with jax.enable_x64(False):
+        with plain_numerics():
             return self.rule.init(theta, server)
 
     def _checked_update(self, theta: Theta, params: Params, deltas: Params, weights: Any, state: AggState):
@@ -233,12 +234,12 @@ class DropIn:
 
     def _checked_start(self, params: Params) -> Partial:
         server = checked_params(self.name, params)
-        with jax.enable_x64(False):
+        with plain_numerics():
             return Partial(self._sums().start(server), jnp.float32(0.0), jnp.int32(0), like_of(server))
 
     def _checked_add(self, partial: Partial, delta: Params, weight: Any) -> Partial:
         check_delta(self.name, partial.like.tree(), delta)
-        with jax.enable_x64(False):
+        with plain_numerics():
             weight = jnp.asarray(weight, jnp.float32)
             sums = self._sums().add(partial.sums, float32(delta), weight)
             return Partial(sums, partial.weight + weight, partial.clients + 1, partial.like)
@@ -251,7 +252,7 @@ class DropIn:
                 f"{self.name}: expected a partial of these params, got one of other leaves or shapes. "
                 "Start it with the params that the round ends with."
             )
-        with jax.enable_x64(False):
+        with plain_numerics():
             step, state = self._sums().finish(theta, partial.sums, state, server)
         return _moved(params, step), state
 
@@ -270,30 +271,36 @@ class DropIn:
         if weights is None:
             weight = jnp.ones(clients, jnp.float32)
         else:
-            weight = jnp.asarray(weights, jnp.float32)
+            weight = _float32_weights(weights)
             if weight.shape != (clients,):
                 raise UserError(
                     f"{self.name}: expected weights of shape {(clients,)}, got {weight.shape}. "
                     "Give each client one, or None for equal weights."
                 )
         delta = float32(deltas)
-        if weights is not None:
-            delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
-        update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
-        with jax.enable_x64(False):
+        with plain_numerics():
+            if weights is not None:
+                delta = jax.tree.map(lambda leaf: _without_dropped(leaf, weight), delta)
+            update = ClientUpdate(delta, (), jnp.zeros(clients, jnp.float32), weight)
             return self.rule.update(theta, update, state, server)
 
-    def _check_values(self, deltas: Params, weights: Any) -> None:
+    def _checked_values(self, deltas: Params, weights: Any) -> Any:
+        """The weights, brought to where float32 holds them and their sum: shares have no unit."""
         shape = np.shape(next(iter(jax.tree.leaves(deltas)), ()))
         self._warn_outside("num_grads", shape[0] if shape else None)
         if weights is None or isinstance(weights, Tracer):
-            return
+            return weights
         values = np.asarray(jax.device_get(weights), np.float64)
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and np.any(values > 0)):
             raise UserError(
                 f"{self.name}: expected weights of at least 0 and one above 0, got {values.tolist()}. "
                 "Skip a round that no client took part in."
             )
+        if not isinstance(weights, jax.Array) or _is_extreme(values):
+            return np.asarray(
+                np.ldexp(values, -np.frexp(values.max())[1]), np.float32
+            )  # exact: a power of two
+        return weights
 
     def _warn_outside(self, name: str, value: float | None) -> None:
         if value is None or name not in self.trained or name in self._warned:
@@ -311,9 +318,30 @@ class DropIn:
 
 
 def _moved(params: Params, step: Params) -> Params:
-    """The sum in the wider dtype of the two, cast back to that of params."""
-    return jax.tree.map(lambda leaf, s: jnp.asarray(leaf + s, jnp.result_type(leaf)), params, step)
+    """The sum in float32, or float64 where params are, cast back to the dtype of params."""
+
+    def add(leaf: Array, change: Array) -> Array:
+        dtype = jnp.result_type(leaf)
+        wide = dtype if dtype == jnp.float64 else jnp.float32  # said, where nothing may be promoted
+        return jnp.asarray(jnp.asarray(leaf, wide) + jnp.asarray(change, wide), dtype)
+
+    return jax.tree.map(add, params, step)
+
+
+def _is_extreme(values: np.ndarray) -> bool:
+    """Whether float32 may not hold their sum, or loses digits of the largest."""
+    return not 1e-30 < values.max() < 1e30
+
+
+def _float32_weights(weights: Any) -> Array:
+    """Traced ones are divided by the largest; nothing is where all are 0."""
+    weight = jnp.asarray(weights)
+    if isinstance(weights, Tracer) and jnp.issubdtype(weight.dtype, jnp.floating):
+        largest = jnp.max(weight, initial=0.0)
+        extreme = (largest > 1e30) | (largest < 1e-30)
+        weight = jnp.where(extreme, weight / largest, weight)
+    return jnp.asarray(weight, jnp.float32)
 
 
 def _without_dropped(leaf: Float[Array, "K ..."], weight: Float[Array, "K"]) -> Array:
-    return jnp.where((weight > 0).reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0.0)
+    return jnp.where(jnp.reshape(weight > 0, (-1, *[1] * (leaf.ndim - 1))), leaf, jnp.zeros_like(leaf))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from learned_aggregation.devices.numerics import plain_numerics
 from learned_aggregation.errors import UserError
 from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, shapes
 from learned_aggregation.types import Aggregator, AggState, Params, Theta
@@ -111,7 +112,7 @@ def check_theta(name: str, rule: Aggregator, theta: Theta) -> None:
 
 
 def check_state(name: str, rule: Aggregator, theta: Theta, server: Params, state: AggState) -> None:
-    with jax.enable_x64(False):
+    with plain_numerics():
         expected = jax.eval_shape(rule.init, theta, server)
     check_structure(name, "a state of these params", state, expected)
     change = first_difference(shapes(state), shapes(expected))

@@ -1,15 +1,15 @@
 """From the name or the path of a meta-trained aggregator to a DropIn."""
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from learned_aggregation.aggregators import AGGREGATORS, accepted_options
 from learned_aggregation.errors import UserError
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.card import RANGES
 from learned_aggregation.pretrained.drop_in import DropIn, Ranges
-from learned_aggregation.pretrained.names import card_of
+from learned_aggregation.pretrained.names import card_of, check_rule_options
 from learned_aggregation.pretrained.theta_file import load_theta
 
 
@@ -61,12 +61,19 @@ def _from_metadata(
     rule = AGGREGATORS.check_registered(metadata["optimizer"])  # a file must not name a module to import
     known = {name: _number(text) for name, text in metadata.items()}
     options = {name: known[name] for name in accepted_options(rule) if name in known}
+    check_rule_options(f"{source}: metadata", rule, options)
+    for name in RANGES:
+        if name in known and not (type(known[name]) in (int, float) and known[name] > 0):
+            raise UserError(
+                f"{source}: metadata: expected {name} to be a number above 0, got {metadata[name]!r:.80}. "
+                "Use the file as its author wrote it."
+            )
     ranges = {name: (known[name], known[name]) for name in RANGES if name in known}
     return rule, options, ranges
 
 
 def _number(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text

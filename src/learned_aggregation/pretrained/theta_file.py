@@ -1,8 +1,10 @@
 """theta alone in a file: what a user of a meta-trained aggregator downloads, a few KB."""
 
+import fnmatch
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,17 @@ import numpy as np
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
-from learned_aggregation.pretrained.card import CARD_FILE, THETA_FILE, check_theta_hash
+from learned_aggregation.pretrained.card import CARD_FILE, STAGED, THETA_FILE, check_theta_hash, theta_of
+from learned_aggregation.pretrained.checksum import CHECKSUM, check_checksum, checksum, read_safetensors
+from learned_aggregation.pretrained.latest import LATEST, latest_step, latest_text
 from learned_aggregation.pretrained.names import pretrained_directory, pretrained_names
 from learned_aggregation.registry import nearest
 from learned_aggregation.types import Theta
 
-FORMAT = "learned_aggregation.theta.1"
+FORMAT = "learned_aggregation.theta.2"
+"""Files of this format have a checksum; those of the one before, and those of others, have none."""
+_WITHOUT_CHECKSUM = "learned_aggregation.theta.1"
+_ADDED = ("format", CHECKSUM)
 _PICKLES = (".pickle", ".pkl")
 _OURS = re.compile(r"nn/[wb]\d+|(momentum|rms|adafactor)_decays")
 _HAIKU_LINEAR = re.compile(r"(?:nn/)?mlp/linear_(\d+)/([wb])")
@@ -27,13 +34,13 @@ _HAIKU_LINEAR = re.compile(r"(?:nn/)?mlp/linear_(\d+)/([wb])")
 def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves of a pytree by path, `nn/w0`, in tree order.
 
-    Raises:
-      ValueError: two leaves have the same path (a dict key holds a slash).
+    Where keys with slashes in them give two leaves one path, these are named in full: `['nn']['w0']`, `['nn/w0']`.
     """
     pairs = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two leaves have the same path among {names}")
+    short = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in pairs]
+    counts = Counter(short)
+    full = (jax.tree_util.keystr(path) for path, _ in pairs)
+    names = [name if counts[name] == 1 else long for name, long in zip(short, full, strict=True)]
     return dict(zip(names, (leaf for _, leaf in pairs), strict=True))
 
 
@@ -42,8 +49,8 @@ def theta_bytes(theta: Theta, metadata: Mapping[str, Any]) -> bytes:
     import safetensors.numpy
 
     leaves = {name: _contiguous(leaf) for name, leaf in named_leaves(theta).items()}
-    text = {name: str(value) for name, value in metadata.items()}
-    return _ordered(safetensors.numpy.save(leaves, metadata={**text, "format": FORMAT}))
+    text = {name: str(value) for name, value in metadata.items()} | {"format": FORMAT}
+    return _ordered(safetensors.numpy.save(leaves, metadata=text | {CHECKSUM: checksum(leaves, text)}))
 
 
 def _ordered(content: bytes) -> bytes:
@@ -91,18 +98,30 @@ def load_theta(path: str | os.PathLike) -> tuple[Theta, dict[str, str]]:
         raise UserError(
             f"{path}: expected a readable theta file, got {error.strerror!r}. Check its permissions."
         ) from error
-    if path.name == THETA_FILE and (path.parent / CARD_FILE).is_file():
+    if (path.name == THETA_FILE or fnmatch.fnmatch(path.name, STAGED)) and os.path.isfile(
+        path.parent / CARD_FILE
+    ):
         check_theta_hash(path, content)
     if path.suffix in _PICKLES:
         leaves, metadata = _read_pickle(path, content), {}
     else:
         leaves, metadata = _read_safetensors(path, content)
-    for name, leaf in leaves.items():
-        is_float = np.issubdtype(leaf.dtype, np.floating)
-        if not is_float or not np.isfinite(leaf).all():
-            got = "NaN or infinity" if is_float else str(leaf.dtype)
-            raise UserError(f"{path}: expected finite floats in {name}, got {got}. Use another checkpoint.")
-    return _nested({name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}), metadata
+    return _nested(path, {name: _finite_float32(path, name, leaf) for name, leaf in leaves.items()}), metadata
+
+
+def _finite_float32(path: Path, name: str, leaf: np.ndarray) -> jax.Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        raise UserError(
+            f"{path}: expected finite floats in {name}, got {leaf.dtype}. Use another checkpoint."
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite: looked at afterwards
+        found = np.asarray(leaf, np.float32)
+    if not np.isfinite(found).all():
+        raise UserError(
+            f"{path}: expected finite floats in {name}, got NaN, infinity or numbers beyond float32. "
+            "Use another checkpoint."
+        )
+    return jnp.asarray(found)
 
 
 def resolve_theta_path(path: str | os.PathLike) -> Path:
@@ -116,19 +135,19 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
       UserError: nothing there, or a directory without a theta.
     """
     asked, directory = path, pretrained_directory(path)
-    path = Path(os.path.abspath(asked if directory is None else directory))
-    if (path / CARD_FILE).is_file():
-        found = path / THETA_FILE
+    path = Path(os.path.abspath(os.path.expanduser(asked) if directory is None else directory))
+    if os.path.isfile(path / CARD_FILE):
+        found = theta_of(path)
     elif path.suffix == ".safetensors" or path.suffix in _PICKLES:
         found = path
-    elif (path / "latest").is_file():
-        found = path / f"{(path / 'latest').read_text(errors='replace').strip()}.safetensors"
+    elif os.path.isfile(path / "latest"):
+        found = _named_by_latest(path)
     else:
         found = Path(f"{path}.safetensors")
-    if found.is_file():
+    if os.path.isfile(found):  # of any text: too long, not to be read
         return found
     got = "no such file" if found == path else f"no {found}"
-    if Path(asked).name == str(asked) and found != path and not path.exists():
+    if Path(asked).name == str(asked) and found != path and not os.path.exists(path):
         known = pretrained_names()
         raise UserError(
             f"{asked}: expected a pretrained aggregator ({', '.join(known) or 'none is here'}) or the path of a "
@@ -138,6 +157,16 @@ def resolve_theta_path(path: str | os.PathLike) -> Path:
         f"{path}: expected a theta (.safetensors, .pickle, or a checkpoint directory), got {got}. "
         "Check the path, or meta-train one with --run_type meta-train."
     )
+
+
+def _named_by_latest(directory: Path) -> Path:
+    step = latest_step(directory)
+    if step is None:
+        raise UserError(
+            f"{directory / LATEST}: expected the name of a checkpoint, such as global_step1000, got "
+            f"{(latest_text(directory) or '')[:80]!r}. Name the theta file itself, or write one that is there into it."
+        )
+    return directory / f"global_step{step}.safetensors"
 
 
 def check_theta(
@@ -213,21 +242,21 @@ def first_difference(got: Mapping[str, Any], want: Mapping[str, Any]) -> tuple[s
 
 
 def _read_safetensors(path: Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    import safetensors.numpy
-
     try:
-        leaves = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        leaves, metadata = read_safetensors(content)
+        check_checksum(leaves, metadata, required=metadata.get("format") == FORMAT)
+        form = metadata.get("format", "")
+        if form.startswith("learned_aggregation.") and form not in (FORMAT, _WITHOUT_CHECKSUM):
+            raise ValueError(f"format {form}, this version reads {FORMAT}")
     except Exception as error:  # the library raises its own type, KeyError and others
         raise _corrupt(path, error) from error
-    if metadata.get("format") != FORMAT and "nn/w0" not in leaves:
+    if metadata.get("format") not in (FORMAT, _WITHOUT_CHECKSUM) and "nn/w0" not in leaves:
         found = ", ".join(sorted(leaves)[:3]) or "nothing"
         raise UserError(
             f"{path}: expected the leaves of a theta (nn/w0, nn/b0, ...), got {found}. "
             "Use a file that meta-training wrote (global_step*.safetensors)."
         )
-    return leaves, {name: value for name, value in metadata.items() if name != "format"}
+    return leaves, {name: value for name, value in metadata.items() if name not in _ADDED}
 
 
 def _read_pickle(path: Path, content: bytes) -> dict[str, np.ndarray]:
@@ -263,13 +292,19 @@ def _haiku_leaves(tree: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str
         yield from _haiku_leaves(value, prefix + parts)
 
 
-def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(path: Path, leaves: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():
         *parents, last = name.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or last in node:
+            raise UserError(
+                f"{path}: expected a tree of leaves, got a leaf within a leaf at {name}. Use another file."
+            )
         node[last] = leaf
     return tree
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import csv
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from learned_aggregation.json_text import parse_json
 
 
 class Csv(NamedTuple):
@@ -61,14 +62,36 @@ def numbers(cells: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a file, bytes that are no UTF-8 replaced; None where there is no file."""
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    """The text of a file, bytes that are no UTF-8 replaced; None where there is no file that can be read."""
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return None
+
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("run_type", "name", "command", "device", "started", "finished", "table_note"), str),
+    **dict.fromkeys(("metrics", "versions", "machine", "metric", "winner"), dict),
+    **dict.fromkeys(("notes", "parameters", "on_edge"), list),
+}
+"""What the fields of run.json and sweep.json hold."""
+_TEXTS = ("notes", "parameters", "on_edge", "metric")
+"""Those with texts in them alone."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no file, or none that can be read."""
-    with contextlib.suppress(json.JSONDecodeError):
-        value = json.loads(read_text(path) or "{}")
+    """The object in a run.json or a sweep.json, without the fields that hold something else than they do when written.
+
+    Empty where there is no file, or none that can be read.
+    """
+    with contextlib.suppress(ValueError):
+        value = parse_json(read_text(path) or "{}", finite=False)
         if isinstance(value, dict):
-            return value
+            return {name: item for name, item in value.items() if _is_of_kind(name, item)}
     return {}
+
+
+def _is_of_kind(name: str, item: Any) -> bool:
+    if not isinstance(item, _KINDS.get(name, object)):
+        return False
+    values = item.values() if isinstance(item, dict) else item
+    return name not in _TEXTS or all(isinstance(value, str) for value in values)

@@ -1,6 +1,7 @@
 """report.html: what a run found, in one file that needs nothing else."""
 
 import html
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ def write_report(run_dir: str | Path) -> Path:
       RunError: the report cannot be written.
     """
     path = Path(run_dir)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise UserError(
             f"report: expected a run's directory, got {str(run_dir)!r}. Give the --run_dir of a run."
         )

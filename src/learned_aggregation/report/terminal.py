@@ -15,9 +15,7 @@ def print_rounds_table(run_dir: str | Path, console=None) -> None:
       run_dir: a directory with rounds.csv; without one a line says so.
       console: a rich Console; standard output by default.
     """
-    from rich.console import Console
-
-    console = console or Console()
+    console = console or _console()
     table = read_csv(Path(run_dir) / "rounds.csv")
     items = curves(table, read_measures(read_json(Path(run_dir) / "run.json"))) if table else []
     if not items:
@@ -41,8 +39,6 @@ def print_comparison(run_dir: str | Path, console=None) -> None:
       run_dir: a directory with table.csv.
       console: a rich Console; standard output by default.
     """
-    from rich.console import Console
-
     found = read_csv(Path(run_dir) / "table.csv")
     if found is None:
         return
@@ -59,7 +55,18 @@ def print_comparison(run_dir: str | Path, console=None) -> None:
             if any(part := [cells[row] for row in rows])
         }
         table = comparison_table(Csv(wanted, found.skipped), note, measures)
-        (console or Console()).print(rich_table(table))
+        (console or _console()).print(rich_table(table))
+
+
+def _console():
+    """Standard output; a reader that is gone is the caller's to meet: rich's own way is to end the process."""
+    from rich.console import Console
+
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Output()
 
 
 def is_final(name: str, table: Csv) -> bool:

@@ -26,6 +26,7 @@ import numpy as np
 
 from learned_aggregation.atomic import disk_error, replace_file, sync_directory, write_atomic
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.pretrained.latest import latest_step, latest_text, step_of
 from learned_aggregation.pretrained.theta_file import named_leaves, theta_bytes
 from learned_aggregation.runs.arrays import read_arrays
 from learned_aggregation.runs.checkpoint_files import (
@@ -36,8 +37,6 @@ from learned_aggregation.runs.checkpoint_files import (
     write_checkpoint,
 )
 from learned_aggregation.types import MetaState
-
-_NAME = re.compile(r"global_step(\d+)")
 
 
 class Checkpointer:
@@ -63,15 +62,12 @@ class Checkpointer:
         """The steps of the checkpoints in the directory, ascending; also ones not named by `latest`."""
         if not self.directory.is_dir():
             return []
-        matches = [_NAME.fullmatch(entry.name) for entry in self.directory.iterdir() if entry.is_dir()]
-        return sorted(int(match[1]) for match in matches if match)
+        steps = (step_of(entry.name) for entry in self.directory.iterdir() if entry.is_dir())
+        return sorted(step for step in steps if step is not None)
 
     def latest_step(self) -> int | None:
         """The step that `latest` names, or None if there is no readable `latest`."""
-        with contextlib.suppress(OSError):
-            match = _NAME.fullmatch((self.directory / "latest").read_text(errors="replace").strip())
-            return int(match[1]) if match else None
-        return None
+        return latest_step(self.directory)
 
     def save(
         self, step: int, state: MetaState, config_text: str, settings: Mapping[str, Any] | None = None
@@ -217,9 +213,8 @@ class Checkpointer:
             shutil.rmtree(pruned)
 
     def _latest_text(self) -> str:
-        with contextlib.suppress(OSError):
-            return (self.directory / "latest").read_text(errors="replace").strip()[:80]
-        return "no file"
+        text = latest_text(self.directory)
+        return "no file" if text is None else text[:80]
 
     def _corrupt_error(self, path: Path, error: Exception) -> UserError:
         reason = " ".join(f"{type(error).__name__}: {error}".split()).removeprefix("Corrupt: ")[:200]
@@ -229,8 +224,7 @@ class Checkpointer:
 
     def _way_back(self, bad: Path | None) -> str:
         """What to do about an unusable checkpoint: the newest intact one below, else above it."""
-        match = _NAME.search(bad.name) if bad else None
-        limit = int(match[1]) if match else None
+        limit = step_of(bad.name.removeprefix(".").removesuffix(".old")) if bad else None
         candidates = [step for step in reversed(self.steps()) if step != limit]
         if limit is not None:
             candidates.sort(key=lambda step: step > limit)

@@ -13,6 +13,7 @@ import numpy as np
 
 from learned_aggregation.atomic import sync_directory
 from learned_aggregation.errors import UserError
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.theta_file import first_difference, named_leaves
 from learned_aggregation.runs.arrays import is_key, write_arrays
 from learned_aggregation.types import MetaState
@@ -66,9 +67,10 @@ def write_checkpoint(
         "leaves": {name: _description(leaf) for name, leaf in leaves.items()},
         "key_impls": {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if is_key(leaf)},
     }
-    (staged / "meta.json").write_text(json.dumps(meta, indent=1))
-    (staged / "config.py").write_text(config_text)
-    (staged / _SUMS).write_text("".join(f"{_digest(path)}  {name}\n" for name, path in _files(staged)))
+    (staged / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    (staged / "config.py").write_text(config_text, encoding="utf-8")
+    sums = "".join(f"{_digest(path)}  {name}\n" for name, path in _files(staged))
+    (staged / _SUMS).write_text(sums, encoding="utf-8")
     _sync_tree(staged)
 
 
@@ -98,12 +100,12 @@ def verified_meta(path: Path) -> dict[str, Any]:
       Corrupt: a file is missing, unreadable, changed or of a newer format.
     """
     try:
-        lines = (path / _SUMS).read_text().splitlines()
+        lines = (path / _SUMS).read_text(encoding="utf-8").splitlines()
         saved = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         found = {name: _digest(file) for name, file in _files(path)}
         change = first_difference(found, saved)
         if change is None:
-            meta = json.loads((path / "meta.json").read_text())
+            meta = parse_json((path / "meta.json").read_text(encoding="utf-8"), finite=False)
             if meta["format"] == FORMAT:
                 return meta
             raise Corrupt(f"format {meta['format']}, this version reads {FORMAT}")

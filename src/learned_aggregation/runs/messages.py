@@ -1,9 +1,10 @@
 """What a run tells people while it works: lines on stderr, tables, bars; nothing at all where it is to be silent."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from learned_aggregation import streams
 
 _SHOWN: ContextVar[bool] = ContextVar("shown", default=True)
 
@@ -16,7 +17,7 @@ def shown() -> bool:
 def say(text: str) -> None:
     """A line on stderr."""
     if shown():
-        print(text, file=sys.stderr, flush=True)
+        streams.say(text)
 
 
 @contextmanager

@@ -1,16 +1,21 @@
 """A run's directory: the resolved config, what ran it, and the run's own files."""
 
+import contextlib
+import glob
+import itertools
 import json
 import os
 import platform
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
+from learned_aggregation.runs.lock import lock
 from learned_aggregation.types import Metric
 
 _PACKAGES = ("learned-aggregation", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -25,9 +30,8 @@ def make_writable(path: str | os.PathLike) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise UserError(
             f"{path}: expected a directory that can be written, got {error.strerror!r}. "
@@ -36,30 +40,63 @@ def make_writable(path: str | os.PathLike) -> Path:
     return path
 
 
-def unused(path: Path, explicit: bool) -> Path:
-    """A run directory without a run in it: `path`, or `path-2`, `path-3`, ... unless asked for explicitly.
+@contextlib.contextmanager
+def unused(path: Path, explicit: bool) -> Iterator[Path]:
+    """A run directory without a run in it, made and held: `path`, or `path-2`, `path-3`, ... unless it was asked for.
+
+    Runs that are started together get a directory each: one that another process holds is not unused.
 
     Raises:
-      UserError: an explicitly named directory holds a run.
+      UserError: an explicitly named directory holds a run, or another process holds it; it cannot be made.
     """
-    candidate, number = path, 1
-    while (candidate / "config.py").exists():
+    with contextlib.ExitStack() as held:
+        yield _unused(path, explicit, held)
+
+
+@contextlib.contextmanager
+def same_run(path: Path, config_text: str, explicit: bool) -> Iterator[Path]:
+    """The directory of an earlier run of the same config, to go on with, else an unused one; held as `unused` does.
+
+    Raises:
+      UserError: another process is at that run; see also `unused`.
+    """
+    candidates = [path, *sorted(path.parent.glob(f"{glob.escape(path.name)}-*"))]
+    with contextlib.ExitStack() as held:
+        for candidate in candidates if not explicit else [path]:
+            if _has_config(candidate, config_text):
+                held.enter_context(lock(candidate))
+                yield candidate
+                return
+        yield _unused(path, explicit, held)
+
+
+def _unused(path: Path, explicit: bool, held: contextlib.ExitStack) -> Path:
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        if not (candidate / "config.py").exists():
+            make_writable(candidate)
+            try:
+                # Locked, then looked at: whoever was here meanwhile has written its config.
+                held.enter_context(lock(candidate))
+                if not (candidate / "config.py").exists():
+                    return candidate
+            except UserError:
+                if explicit:
+                    raise
         if explicit:
-            raise UserError(
-                f"{path}: expected an unused run directory, got one with a run in it. Choose another --run_dir."
-            )
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+            break
+        held.close()
+    raise UserError(
+        f"{path}: expected an unused run directory, got one with a run in it. Choose another --run_dir."
+    )
 
 
-def same_run(path: Path, config_text: str, explicit: bool) -> Path:
-    """The directory of an earlier run of the same config, to go on with; else an unused one, as `unused`."""
-    candidates = [path, *sorted(path.parent.glob(f"{path.name}-*"))]
-    for candidate in candidates if not explicit else [path]:
-        if (candidate / "config.py").is_file() and (candidate / "config.py").read_text() == config_text:
-            return candidate
-    return unused(path, explicit)
+def _has_config(directory: Path, config_text: str) -> bool:
+    """Whether a run of that config is there; a file of another encoding is of another run."""
+    try:
+        return (directory / "config.py").read_bytes() == config_text.encode()
+    except OSError:
+        return False
 
 
 class RunDirectory:

@@ -190,7 +190,7 @@ def check_reads(family: str, model: str, dataset: str, kind: str) -> None:
 
 
 def _check_size(dataset: str, size: str) -> None:
-    if not size.isdecimal() or len(size) > 5 or not has_size(dataset, int(size)) or int(size) >= 2**16:
+    if not size.isdecimal() or len(size) > 5 or not has_size(dataset, int(size)):
         raise UserError(
             f"size: expected {sizes_of(dataset)} at the end, got {size!r}. "
             f"For example {_example(dataset, kind_of(dataset))}."
@@ -209,11 +209,11 @@ def parse_widths(model: str, arguments: str) -> tuple[int, ...]:
     """ "128x64" -> (128, 64) and "128_pow3" -> (128, 128, 128). Raises a UserError for anything else."""
     width, power, depth = arguments.partition("_pow")
     widths = width.split("x") * (int(depth) if depth.isdecimal() and len(depth) < 4 else 0 if power else 1)
-    if not widths or not all(width.isdecimal() and int(width) > 0 for width in widths):
+    if not widths or not all(width.isdecimal() and len(width) < 8 and int(width) > 0 for width in widths):
         raise UserError(
             f"model {model + arguments!r}: expected {model} followed by widths joined by x, such as "
             f"{model}64x32, or by a width and a depth, such as {model}64_pow3, got {arguments!r}. "
-            "Write the widths as whole numbers of at least 1."
+            "Write the widths as whole numbers of at least 1 and below 10000000."
         )
     return tuple(int(width) for width in widths)
 
@@ -244,7 +244,8 @@ def parse_sizes(model: str, arguments: str, such_as: str) -> tuple[int, ...]:
     """
     pattern = re.sub(r"\d+", r"(\\d+)", such_as)
     match = re.fullmatch(pattern, arguments)
-    sizes = tuple(int(group) for group in match.groups()) if match else ()
+    fits = match and max(map(len, match.groups())) < 8
+    sizes = tuple(int(group) for group in match.groups()) if match and fits else ()
     if not sizes or min(sizes) < 1:
         raise UserError(
             f"model {model + arguments!r}: expected {model} followed by sizes such as {such_as}, got {arguments!r}. "

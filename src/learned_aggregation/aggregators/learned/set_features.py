@@ -10,6 +10,8 @@ from learned_aggregation.aggregators.learned.accumulators import ema, factored_d
 
 TINY = 1e-20
 """Under roots and in denominators: small against any square of a delta, with derivatives that stay finite."""
+LARGEST = 1e15
+"""Deltas are clipped here, where the squares of 1e8 of them still have a sum in float32."""
 BOUND = 6.0
 """Features are clipped to +-BOUND times their root mean square over the tensor."""
 MOMENTUM_DECAYS = (0.5, 0.9, 0.98)
@@ -66,7 +68,7 @@ class Rows(NamedTuple):
 def cohort_statistics(deltas: Float[Array, "K N"], weight: Float[Array, "K"]) -> Cohort:
     """Of the clients in proportion to their weights; one of weight 0 leaves no trace."""
     share = weight / jnp.sum(weight)
-    here = jnp.where(share[:, None] > 0, deltas, 0.0)
+    here = jnp.clip(jnp.where(share[:, None] > 0, deltas, 0.0), -LARGEST, LARGEST)
     mean = share @ here
     spread = jnp.sqrt(share @ (here - mean) ** 2 + TINY)
     size = share @ jnp.mean(here * here, axis=1)

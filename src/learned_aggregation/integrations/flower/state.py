@@ -11,10 +11,13 @@ import numpy as np
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
+from learned_aggregation.pretrained.checksum import CHECKSUM, check_checksum, checksum, read_safetensors
 from learned_aggregation.pretrained.theta_file import first_difference, named_leaves
 from learned_aggregation.types import AggState
 
-FORMAT = "learned_aggregation.flower_state.1"
+FORMAT = "learned_aggregation.flower_state.2"
+"""With a checksum; files of the format before have none."""
+_WITHOUT_CHECKSUM = "learned_aggregation.flower_state.1"
 
 
 class ServerRecord(NamedTuple):
@@ -46,6 +49,7 @@ def save_record(path: Path, record: ServerRecord) -> None:
     }
     # safetensors writes the memory as it lies, whatever the strides.
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in _leaves(record).items()}
+    metadata[CHECKSUM] = checksum(leaves, metadata)
     write_atomic(path, safetensors.numpy.save(leaves, metadata=metadata))
 
 
@@ -58,8 +62,8 @@ def load_record(path: Path, like: ServerRecord) -> ServerRecord:
       UserError: not such a file, a corrupt one, or one of another model or rule.
     """
     leaves, metadata = _read(path)
-    if metadata["aggregator"] != like.aggregator:
-        raise _other(path, f"the state of {like.aggregator}", metadata["aggregator"])
+    if metadata.get("aggregator") != like.aggregator:
+        raise _other(path, f"the state of {like.aggregator}", metadata.get("aggregator", "none"))
     change = first_difference(_specs(leaves), _specs(_leaves(like)))
     if change is not None:
         name, got, want = change
@@ -82,20 +86,16 @@ def _specs(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    import safetensors.numpy
-
     try:
-        content = path.read_bytes()
-        leaves = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+        leaves, metadata = read_safetensors(path.read_bytes())
+        check_checksum(leaves, metadata, required=metadata.get("format") == FORMAT)
     except Exception as error:  # the library raises its own type, KeyError and others
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{path}: expected a complete state file of a Flower run, got a file that cannot be read ({reason}). "
             "Restore it, or move it away to start from round 1."
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, _WITHOUT_CHECKSUM):
         raise _other(path, "the state of a Flower run", str(metadata.get("format", "another file")))
     return leaves, metadata
 

@@ -85,16 +85,29 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
     if not path.exists():
         return [], []
     text = path.read_bytes().decode("utf-8", errors="replace")
-    lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+    try:
+        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
+    except csv.Error:
+        lines = [[]]
     if not lines:
         return [], []
     columns, rows = lines[0], lines[1:]
-    if columns[0] != "step" or any(len(row) != len(columns) or not row[0].isdigit() for row in rows):
+    if columns[:1] != ["step"] or not all(_is_row(row, len(columns)) for row in rows):
         raise UserError(
             f"{path}: expected the metrics of the run to resume, got a file of another kind. "
             "Move it away, or start without --from_checkpoint."
         )
     return columns, rows
+
+
+def _is_row(row: list[str], width: int) -> bool:
+    """Whether it is one of ours: a step, then numbers or empty cells."""
+    if len(row) != width or not row[0].isdecimal() or len(row[0]) > 15:
+        return False
+    try:
+        return all(cell == "" or float(cell) is not None for cell in row[1:])
+    except ValueError:
+        return False
 
 
 def _text(lines: Iterable[Iterable[str]]) -> str:
