@@ -64,7 +64,7 @@ def stacks_of_a_step() -> list[traceback.StackSummary]:
 
     from learned_aggregation import build, cli
 
-    if not hasattr(cli, "read_command_line"):  # older ones have it there
+    if not hasattr(cli, "read_command_line"):  # it is there in a later checkout
         import learned_aggregation.config as cli
     config = cli.read_command_line([f"--{name}={value}" for name, value in SETTINGS.items()]).config
     training = build.meta_training(config)
