@@ -69,7 +69,9 @@ def _lock_all(directories: Iterable[Path], held: contextlib.ExitStack) -> None:
         )
 
 
-def _meta_train(config: Config, command: str, checkpointer: Checkpointer, path: Path, resume: bool) -> int:
+def _meta_train(
+    config: Config, command: str, checkpointer: Checkpointer, path: Path, resume: bool
+) -> Finished:
     name = meta_train_name(config)
     training = build.meta_training(config)
     state = training.state
