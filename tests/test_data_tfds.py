@@ -27,12 +27,13 @@ SHAPES = {
 def make_inputs(data, batch):
     """What a model is given for a batch of a data set."""
 
-    def apply(params, x):
-        seen.append(x)
-        return np.zeros((len(x), 10))
+    class Model:
+        def apply(self, variables, x, train):
+            seen.append(x)
+            return np.zeros((len(x), 10))
 
     seen = []
-    classification("test", (lambda key: {}, apply), data).evaluate({}, {}, jax.random.key(0), batch)
+    classification("test", Model(), data).evaluate({}, {}, jax.random.key(0), batch)
     return seen[0]
 
 
