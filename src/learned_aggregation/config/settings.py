@@ -376,6 +376,8 @@ class Config:
     vocabulary: str | None = setting(
         None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
     )
+    text_file: str | None = setting(None, optional(path("a.txt")), DATA, "the text that textfile is read from")
+    fsdd_file: str | None = setting(None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from")
 
     tracker: tuple[str, ...] = setting(
         (), Kind(check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
