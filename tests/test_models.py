@@ -23,6 +23,7 @@ from learned_aggregation.meta_testing.program import Budget, Program, Setting, S
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.tasks.listing import parameter_count
 from learned_aggregation.tasks.models.conv import conv
+from learned_aggregation.tasks.models.convgn import convgn
 from learned_aggregation.tasks.models.mlp import mlp
 from learned_aggregation.tasks.models.resnet import ResNet, _Depth, resnet
 from learned_aggregation.tasks.models.transformer import transformer
@@ -36,6 +37,7 @@ SIDE, LENGTH, CLASSES = 8, 6, 4
 TINY = {
     "mlp": mlp("32_pow3", CLASSES),
     "conv": conv("4x4", CLASSES),
+    "convgn": convgn("4x12", CLASSES),
     "resnet": ResNet(_Depth((1, 0, 0, 0), False), False, CLASSES),
     "resnet-bottleneck-gn": ResNet(_Depth((1, 0, 0, 0), True), True, CLASSES),
     "vit": vit("_p4_h8_m16_nh2_nl2", CLASSES),
@@ -136,7 +138,7 @@ def test_each_family_trains(name):
 
 def test_layers_are_their_blocks_one_after_the_other():
     make = functools.partial(Block, 2, 4, 16, True, jax.nn.initializers.normal(0.5), parent=None)
-    x = jax.random.normal(jax.random.key(1), (2, 5, 8))
+    x = jax.jax.random.normal(jax.random.key(1), (2, 5, 8))
     layers = Layers(make, 3)
     params = jax.jit(layers.init)(jax.random.key(0), x)["params"]
     assert list(params) == ["layer_0", "layer_1", "layer_2"]
@@ -286,3 +288,16 @@ def test_full_models_have_finite_gradients(name):
     )
     assert math.isfinite(loss)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(grads))
+
+
+def test_a_network_with_group_norm_halves_the_image_and_knows_no_other_example():
+    model, images = convgn("4x12", CLASSES), jax.random.normal(jax.random.key(0), (3, 7, 7, 2))
+    assert count(model, images[:1]) == 9 * 2 * 4 + 2 * 4 + 9 * 4 * 12 + 2 * 12 + (2 * 2 * 12 + 1) * CLASSES
+    variables = model.init(jax.random.key(1), images, train=False)
+    together = model.apply(variables, images, train=True)
+    alone = model.apply(variables, images[:1], train=False)
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-5)
+    bright = model.apply(
+        variables, 3 * images, train=False
+    )  # normalised away, layer by layer, but for the epsilon
+    np.testing.assert_allclose(bright, together, rtol=1e-2, atol=1e-3)

@@ -32,6 +32,7 @@ EMBEDDED = (
     "mlp32_digits_8",
     EXAMPLE,
     "conv_glyphsrgb_32",
+    "convgn16x32_glyphs_28",
     "resnet18_glyphs62rgb_32",
     "resnet18gn_glyphs62rgb_32",
     "tall16_glyphs62rgb_32",

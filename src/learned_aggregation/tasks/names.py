@@ -2,7 +2,7 @@
 
 The size is the side of the images in pixels, for text the number of tokens in a sequence, for a table its number of
 features. A model's name is its family and its sizes: `mlp128x64`, `mlp128_pow6` (six layers of 128), `conv32x64x64`,
-`resnet18`, `resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
+`convgn16x32`, `resnet18`, `resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
 `transformer_h64_m256_nh4_nl2`; PRESETS are short names for some.
 """
 
@@ -17,7 +17,10 @@ _MODELS = "learned_aggregation.tasks.models"
 
 MODELS = Registry(
     "model",
-    {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
+    {
+        family: f"{_MODELS}.{family}:{family}"
+        for family in ("mlp", "conv", "convgn", "resnet", "vit", "transformer")
+    },
 )
 """Family name -> (the rest of the model's name, the number of outputs) -> flax module."""
 
