@@ -187,7 +187,7 @@ def test_every_comparison_has_the_rivals_and_equal_budgets(comparison):
         label: int(np.prod([len(v) for v in m.get("sweep", {}).values()])) for label, m in labels.items()
     }
     tuned = {label: size for label, size in sizes.items() if not label.endswith("(untuned)")}
-    assert sizes["lagg-set"] == min(tuned.values())
+    assert sizes["lagg-set"] == min(tuned.values())  # no rival has fewer
     assert max(tuned.values()) == 12
     for label in ("FedAvg (untuned)", "lagg-set (untuned)"):
         assert "sweep" not in labels[label]

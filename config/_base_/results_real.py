@@ -106,9 +106,19 @@ def _of_adaptive(client, fine, rounds, examples):
     ]
 
 
-_methods = dict(
-    sgd=_of_sgd(True, 200),
-    sgd_coarse=_of_sgd(False, 200),
-    adamw_coarse=_of_adaptive("adamw", False, 40, 4 * 8),
-    muon_coarse=_of_adaptive("muon", False, 40, 4 * 8),
-)
+# Clients' optimizer, fine or coarse, rounds (which the decay must know) -> the methods. Adaptive clients: K 4 x B 8 for
+# text, K 8 x B 8 for images.
+_methods = {
+    **{f"sgd, fine, {rounds} rounds": _of_sgd(True, rounds) for rounds in (100, 200)},
+    **{f"sgd, coarse, {rounds} rounds": _of_sgd(False, rounds) for rounds in (100, 200, 400)},
+    **{f"{client}, text": _of_adaptive(client, False, 40, 4 * 8) for client in ("adamw", "muon")},
+    **{f"{client}, images": _of_adaptive(client, False, 100, 8 * 8) for client in ("adamw", "muon")},
+}
+# Joseph et al., TMLR 2025, arXiv:2312.02204: learned rules of the published form, made for K = 8; H is the file's.
+_paper_rates = dict(local_learning_rate=_rates["sgd"])
+_published = [
+    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="lagg-a-k8-h4", sweep=_paper_rates),
+    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="lopt-a-h4", sweep=_paper_rates),
+]
+# Its Adam: data-parallel, one step a round on K * H * B examples; the file says local_batch_size = H * B.
+_adam = dict(label="Adam", optimizer="adam", sweep=dict(learning_rate=_rates["adamw"]))

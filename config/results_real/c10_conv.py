@@ -9,4 +9,4 @@ task = "convgn16x32x64_c10_32"
 num_inner_steps = 400
 tuning_seeds = 1
 _methods = _base_._methods
-entrants = _methods["sgd_coarse"]
+entrants = _methods["sgd, coarse, 400 rounds"]

@@ -1,9 +1,6 @@
-# Fashion-MNIST, MLP 784-128-128-10 (the paper's problem), SGD clients, B 128, 200 rounds.
+# Fashion-MNIST, MLP 784-128-128-10, SGD clients, beside the paper's problem: more clients, label skew.
 # Source: comparisons of docs/results_real.md; methods, grids, equal budgets: config/_base_/results_real.py.
 # Run:    make results-real (those without a table yet); one of them: python src/main.py --config config/results_real/fmnist_mlp.py FLAGS DATA --run_dir runs/results_real/NAME
-#   fmnist_mlp_h4: Fashion-MNIST, MLP, K = 8, H = 4.
-#   fmnist_mlp_h8: Fashion-MNIST, MLP, K = 8, H = 8. --num_local_steps 8
-#   fmnist_mlp_h16: Fashion-MNIST, MLP, K = 8, H = 16. --num_local_steps 16
 #   fmnist_mlp_k32: Fashion-MNIST, MLP, K = 32, H = 4, B = 32. --num_grads 32 --local_batch_size 32
 #   fmnist_mlp_dirichlet: Fashion-MNIST, MLP, Dirichlet 0.3, 8 of 64 clients, H = 8. --partition dirichlet --partition_alpha 0.3 --num_clients 64 --num_local_steps 8
 # Expect: TIME
@@ -12,4 +9,4 @@ task = "image-mlp-fmst"
 local_batch_size = 128
 tuning_seeds = 2
 _methods = _base_._methods
-entrants = _methods["sgd"]
+entrants = _methods["sgd, fine, 200 rounds"]

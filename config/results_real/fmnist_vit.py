@@ -12,4 +12,4 @@ local_optimizer = "adamw"
 keep_local_state = True
 tuning_seeds = 1
 _methods = _base_._methods
-entrants = _methods["adamw_coarse"]
+entrants = _methods["adamw, images"]

@@ -12,4 +12,4 @@ partition = "natural"
 num_inner_steps = 100
 tuning_seeds = 2
 _methods = _base_._methods
-entrants = _methods["sgd"]
+entrants = _methods["sgd, fine, 100 rounds"]

@@ -9,4 +9,4 @@ task = "mlp32_breast_30"
 num_local_steps = 6
 local_batch_size = 16
 _methods = _base_._methods
-entrants = _methods["sgd"]
+entrants = _methods["sgd, fine, 200 rounds"]

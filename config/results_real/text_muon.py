@@ -16,4 +16,4 @@ local_optimizer = "muon"
 keep_local_state = True
 tuning_seeds = 1
 _methods = _base_._methods
-entrants = _methods["muon_coarse"]
+entrants = _methods["muon, text"]

@@ -39,6 +39,7 @@ EMBEDDED = (
     "deit_tiny_glyphs62rgb_64",
     TEXT_EXAMPLE,
     "transformer192_pytext_16",
+    "gpt_h64_m256_nh2_nl2_pytext_32",
     "mlp32_breast_30",
     "mlp32_diabetes_10",
 )
