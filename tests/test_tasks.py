@@ -93,7 +93,7 @@ def test_a_mix_is_a_setting_that_stands_for_its_tasks():
         ),
         (
             "resnet18_pytext_8",
-            r"model: expected one that reads text .* pytext \(transformer\), got 'resnet18'",
+            r"model: expected one that reads text .* pytext \(transformer, gpt\), got 'resnet18'",
         ),
         ("mlp32_breast_31", "size: expected 30 features at the end, got '31'. For example mlp32_breast_30."),
         ("mlp32_diabetes_0", "size: expected 10 features at the end, got '0'"),

@@ -19,7 +19,7 @@ MODELS = Registry(
     "model",
     {
         family: f"{_MODELS}.{family}:{family}"
-        for family in ("mlp", "conv", "convgn", "resnet", "vit", "transformer")
+        for family in ("mlp", "conv", "convgn", "resnet", "vit", "transformer", "gpt")
     },
 )
 """Family name -> (the rest of the model's name, the number of outputs) -> flax module."""
