@@ -87,32 +87,34 @@ def _of_sgd(fine, rounds):
     return [*_shared("sgd", grid, rounds), fedadam, *_learned(grid, "sgd")]
 
 
-def _of_adaptive(client, fine, rounds, examples):
-    """examples: K * B, of a worker that stands for all clients."""
-    grid = _grids(client, fine)
+def _of_adaptive(client, rounds, examples, all_rivals):
+    """examples: K * B, of a worker that stands for all clients. Coarse grids, for time."""
+    grid = _grids(client, False)
     name, local = dict(adamw=("DiLoCo", "AdamW"), muon=("MuLoCo", "Muon"))[client]
+    published = [
+        dict(label=f"{name} (.7, .{mu})", optimizer="diloco", learning_rate=0.7, beta=mu / 10, sweep=grid["rate"])
+        for mu in (9, 6)
+    ]
     alone = dict(num_grads=1, partition="shared", local_batch_size=examples)
+    parallel = dict(label=f"data-parallel {local}", optimizer="fedavg", sweep=grid["rate"], **alone)
     sparse = dict(compressor="sparseloco", compressor_options=dict(error_feedback="ef14", feedback_decay=0.95))
-    return [
-        *_shared(client, grid, rounds),
-        *(
-            dict(label=f"{name} (.7, .{mu})", optimizer="diloco", learning_rate=0.7, beta=mu / 10, sweep=grid["rate"])
-            for mu in (9, 6)
-        ),
+    more = [
         dict(label="SNOO", optimizer="diloco", sweep=grid["momentum"], **alone),
         dict(label="SparseLoCo", optimizer="diloco", sweep=grid["momentum"], **sparse),
-        dict(label=f"data-parallel {local}", optimizer="fedavg", sweep=grid["rate"], **alone),
-        *_learned(grid, client),
+        dict(label="FedAdam", optimizer="fedadam", sweep=grid["fedadam"]),
     ]
+    rivals = [*published, parallel, *more] if all_rivals else [published[0], parallel]
+    return [*_shared(client, grid, rounds), *rivals, *_learned(grid, client)]
 
 
-# Clients' optimizer, fine or coarse, rounds (which the decay must know) -> the methods. Adaptive clients: K 4 x B 8 for
-# text, K 8 x B 8 for images.
+# The methods of a file, by its clients' optimizer, its rounds (which the decay must know) and its K * B.
 _methods = {
     **{f"sgd, fine, {rounds} rounds": _of_sgd(True, rounds) for rounds in (100, 200)},
-    **{f"sgd, coarse, {rounds} rounds": _of_sgd(False, rounds) for rounds in (100, 200, 400)},
-    **{f"{client}, text": _of_adaptive(client, False, 40, 4 * 8) for client in ("adamw", "muon")},
-    **{f"{client}, images": _of_adaptive(client, False, 100, 8 * 8) for client in ("adamw", "muon")},
+    **{f"sgd, coarse, {rounds} rounds": _of_sgd(False, rounds) for rounds in (200, 300, 400)},
+    **{f"{client}, text": _of_adaptive(client, 60, 4 * 8, True) for client in ("adamw", "muon")},
+    **{f"{client}, text, short": _of_adaptive(client, 60, 4 * 8, False) for client in ("adamw", "muon")},
+    "adamw, images": _of_adaptive("adamw", 250, 4 * 8, False),
+    "adamw, speech": _of_adaptive("adamw", 100, 6 * 32, False),
 }
 # Joseph et al., TMLR 2025, arXiv:2312.02204: learned rules of the published form, made for K = 8; H is the file's.
 _paper_rates = dict(local_learning_rate=_rates["sgd"])
