@@ -117,12 +117,12 @@ def _counts(settings: Sequence[Setting]) -> str:
     for form in FORMS:
         found = [judged(setting, form) for setting in settings]
         for against, values in (
-            ("FedAvg, mean loss", [one["fedavg"]["mean"] for one in found]),
-            ("FedAvg, last loss", [one["fedavg"]["last"] for one in found]),
-            ("the best of SlowMo and Nesterov, mean loss", [one["best"] for one in found]),
-            ("the best of SlowMo and Nesterov, last loss", [one["best_last"] for one in found]),
+            ("tuned FedAvg, mean loss", [one["fedavg"]["mean"] for one in found]),
+            ("tuned FedAvg, last loss", [one["fedavg"]["last"] for one in found]),
+            ("the best of tuned SlowMo and Nesterov, mean loss", [one["best"] for one in found]),
+            ("the best of tuned SlowMo and Nesterov, last loss", [one["best_last"] for one in found]),
         ):
-            lines.append(f"- {form}, against tuned {against}: {tally(told(values))}")
+            lines.append(f"- {form}, against {against}: {tally(told(values))}")
         ratios = [np.inf if one["rounds"] is None else one["rounds"] for one in found]
         lines.append(
             f"- {form}, rounds to FedAvg's last loss over FedAvg's: {np.median(ratios):.2f} in the median"

@@ -1,7 +1,7 @@
 # Pytext by characters, GPT, AdamW clients, K = 4, H = 30
 # Source: comparisons of docs/results_real.md; methods, grids, equal budgets: config/_base_/results_real.py.
-# Run:    make results-real (those without a table yet); one of them: python src/main.py --config config/results_real/pytext_adamw.py FLAGS DATA --run_dir runs/results_real/NAME
-# Expect: EXPECT pytextadamw EST
+# Run:    make results-real; or python src/main.py --config config/results_real/pytext_adamw.py DATA
+# Expect: the short list of methods. About 42 minutes of two quiet cores.
 _base_ = "../_base_/results_real.py"
 task = "gpt_h64_m256_nh2_nl2_pytext_32"
 num_grads = 4

@@ -1,7 +1,7 @@
 # Spoken digits, conv net, the 6 speakers as clients, AdamW clients, H = 16
 # Source: comparisons of docs/results_real.md; methods, grids, equal budgets: config/_base_/results_real.py.
-# Run:    make results-real (those without a table yet); one of them: python src/main.py --config config/results_real/speech_adamw.py FLAGS DATA --run_dir runs/results_real/NAME
-# Expect: EST
+# Run:    make results-real; or python src/main.py --config config/results_real/speech_adamw.py DATA
+# Expect: About 27 minutes of two quiet cores.
 _base_ = "../_base_/results_real.py"
 task = "convgn16x32_fsdd_28"
 num_grads = 6

@@ -3,7 +3,7 @@
 # Run:    make results-real (those without a table yet); one of them: python src/main.py --config config/results_real/table.py FLAGS DATA --run_dir runs/results_real/NAME
 #   breast_iid: Breast cancer, MLP, rows dealt to 8 clients, H = 6. --partition iid
 #   breast_dirichlet: Breast cancer, MLP, Dirichlet 0.3, 8 clients, H = 6. --partition dirichlet --partition_alpha 0.3
-# Expect: FedAvg at about 98 %; read the training loss and the early-stopped loss too. EST
+# Expect: FedAvg at about 98 %; read the training loss and the early-stopped loss too. A few minutes in all.
 _base_ = "../_base_/results_real.py"
 task = "mlp32_breast_30"
 num_local_steps = 6
