@@ -141,7 +141,7 @@ def test_each_family_trains(name):
 
 def test_layers_are_their_blocks_one_after_the_other():
     make = functools.partial(Block, 2, 4, 16, True, jax.nn.initializers.normal(0.5), parent=None)
-    x = jax.jax.random.normal(jax.random.key(1), (2, 5, 8))
+    x = jax.random.normal(jax.random.key(1), (2, 5, 8))
     layers = Layers(make, 3)
     params = jax.jit(layers.init)(jax.random.key(0), x)["params"]
     assert list(params) == ["layer_0", "layer_1", "layer_2"]
