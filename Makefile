@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench bench-frameworks results claims lint lock
+.PHONY: venv quickstart report-demo test test-slow test-flower test-extras test-learned-optimization bench bench-frameworks results results-real claims lint lock
 
 venv: $(READY)
 
@@ -76,6 +76,12 @@ bench-frameworks: .venv-frameworks/.ready
 # docs/results.md: every comparison of config/results/ that is not in runs/results yet, then the page.
 results: venv
 	PYTHONPATH=src $(RUN) -m benchmarks.results
+
+# docs/results_real.md: likewise of config/results_real/, about twelve hours of two cores. DATA is the folder with the data:
+# tfds/ (fashion_mnist and cifar10, as `tfds build` makes them), tinyshakespeare.txt, fsdd.npz.
+DATA ?= data
+results-real: venv
+	PYTHONPATH=src $(RUN) -m benchmarks.results_real --data "$(DATA)"
 
 # docs/claims/CLAIM.md: what was asked, its figures, met or not; runs what is missing. AGAIN=key measures a line anew.
 claims: venv

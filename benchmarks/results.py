@@ -1,11 +1,13 @@
 """`python -m benchmarks.results`: runs every comparison of config/results/ and writes docs/results.md. No JAX here.
 
-A comparison that has its table.csv in runs/results/NAME is not run again: remove that directory to run it anew.
+A comparison that has its table.csv in runs/results/NAME is not run again: remove that directory to run it anew, and
+runs/results/curves to compute it anew.
 """
 
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -95,15 +97,23 @@ class Setting(NamedTuple):
 
 def main() -> int:
     """Runs what is missing, then writes the page."""
-    wanted, program = comparisons(CONFIGS), str(ROOT / "src" / "main.py")
-    for name, _, config, flags in wanted:
-        if not (RUNS / name / "table.csv").is_file():
-            print(f"results: {name}", file=sys.stderr, flush=True)
-            command = [sys.executable, program, "--config", str(config.relative_to(ROOT)), *flags]
-            subprocess.run([*command, "--run_dir", str(RUNS / name)], check=True, cwd=ROOT)
+    wanted = comparisons(CONFIGS)
+    run_missing(wanted, RUNS)
     PAGE.write_text(page([read_setting(name, title, RUNS / name) for name, title, _, _ in wanted]))
     print(f"results: {PAGE}", file=sys.stderr)
     return 0
+
+
+def run_missing(wanted: Sequence[Comparison], runs: Path, flags: Sequence[str] = ()) -> None:
+    """Runs every comparison without a table; one that was killed goes on with the curves that it kept."""
+    for name, _, config, own_flags in wanted:
+        if ((run := runs / name) / "table.csv").is_file():
+            continue
+        shutil.rmtree(run, ignore_errors=True)
+        print(f"results: {name}", file=sys.stderr, flush=True)
+        command = [sys.executable, str(ROOT / "src" / "main.py"), "--config", str(config.relative_to(ROOT))]
+        kept = ["--run_dir", str(run), "--curves_dir", str(runs / "curves")]
+        subprocess.run([*command, *own_flags, *flags, *kept], check=True, cwd=ROOT)
 
 
 def comparisons(configs: Path) -> list[Comparison]:
@@ -132,8 +142,8 @@ def read_setting(name: str, title: str, run: Path) -> Setting:
     others = [name for name, texts in rounds_csv.columns.items() if _is_further(name) and any(texts)]
     methods = {}
     for i, label in enumerate(table.column("entrant")):
-        at, loss = _by_seed(rounds_csv, "test_loss", label)
-        last = {name: _by_seed(rounds_csv, name, label)[1][:, -1] for name in others}
+        at, loss = by_seed(rounds_csv, "test_loss", label)
+        last = {name: by_seed(rounds_csv, name, label)[1][:, -1] for name in others}
         methods[label] = Curves(at, loss, {name: texts[i] for name, texts in table.columns.items()}, last)
     notes = about.get("notes", [])
     edges = [note.partition(" on ")[0] + ": " + note.rpartition("; ")[2] for note in notes if "edge" in note]
@@ -145,7 +155,7 @@ def _is_further(column: str) -> bool:
     return is_metric(column) and column.startswith("test_") and metric_of(column) != "loss"
 
 
-def _by_seed(rounds_csv: Csv, column: str, label: str) -> tuple[np.ndarray, np.ndarray]:
+def by_seed(rounds_csv: Csv, column: str, label: str) -> tuple[np.ndarray, np.ndarray]:
     """The rounds [E] at which a method was evaluated, and a column's values [S, E] at them."""
     values, present = numbers(rounds_csv.column(column))
     shown = present & (np.array(rounds_csv.column("optimizer")) == label)
@@ -228,7 +238,7 @@ def _inside_table(settings: Sequence[Setting]) -> str:
             found = [_best_difference(setting, own, rival, criterion)[1] for rival, criterion in columns]
             title = setting.title.removeprefix(IN_DISTRIBUTION)
             told = " | ".join("" if np.isnan(e) else f"{verdict(e)} ({e:+.1f})" for e in found)
-            lines.append(f"| {title} | {own} | {_rounds(setting.methods[own].row)} | {told} |")
+            lines.append(f"| {title} | {own} | {rounds_told(setting.methods[own].row)} | {told} |")
     return "\n".join(lines)
 
 
@@ -253,9 +263,9 @@ def _setting_table(setting: Setting) -> str:
         "|---|" + "---|" * len(heads),
     ]
     for label, curves in setting.methods.items():
-        last = [_with_error(curves.others[name], measure) for name, measure in setting.measures.items()]
-        cells = [_with_error(curves.mean), _with_error(curves.last), *last, _rounds(curves.row)]
-        cells += [_megabytes(curves.row), _chosen(curves.row)]
+        last = [with_error(curves.others[name], measure) for name, measure in setting.measures.items()]
+        cells = [with_error(curves.mean), with_error(curves.last), *last, rounds_told(curves.row)]
+        cells += [_megabytes(curves.row), chosen(curves.row)]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -290,16 +300,14 @@ def _outside_table(settings: Sequence[Setting]) -> str:
         found = []
         for rule in rules:
             mean, last = setting.by(rule, "mean"), setting.by(rule, "last")
-            found.append(
-                "" if mean is None or last is None else f"{_number(mean.mean)}, {_number(last.last)}"
-            )
+            found.append("" if mean is None or last is None else f"{number(mean.mean)}, {number(last.last)}")
         for rival in ("FedAvg", "SlowMo"):
             found.append(", ".join(_judged(setting, rival, criterion) for criterion in ("mean", "last")))
         lines.append(f"| {setting.title.partition(': ')[2]} | " + " | ".join(found) + " |")
     return "\n".join(lines)
 
 
-def _number(values: np.ndarray) -> str:
+def number(values: np.ndarray) -> str:
     return f"{values.mean():.4f}" if np.isfinite(values).all() else "diverged"
 
 
@@ -313,7 +321,7 @@ def _counts(settings: Sequence[Setting]) -> str:
     for rival in ("FedAvg", "SlowMo"):
         for criterion in ("mean", "last"):
             found = [verdict(_best_difference(setting, OWN, rival, criterion)[1]) for setting in settings]
-            lines.append(f"- {criterion} loss against {rival} (by {criterion}): {_tally(found)}")
+            lines.append(f"- {criterion} loss against {rival} (by {criterion}): {tally(found)}")
     diverged = [
         c.title for c in settings if not all(np.isfinite(c.by(OWN, k).loss).all() for k in ("mean", "last"))
     ]
@@ -321,7 +329,7 @@ def _counts(settings: Sequence[Setting]) -> str:
     return "\n".join(lines)
 
 
-def _tally(found: Sequence[str]) -> str:
+def tally(found: Sequence[str]) -> str:
     named = (
         f"{found.count(name)} {plural}"
         for name, plural in (("win", "wins"), ("tie", "ties"), ("loss", "losses"))
@@ -358,14 +366,14 @@ def _cost() -> str:
     return "\n".join(lines)
 
 
-def _with_error(values: np.ndarray, measure: Measure = PLAIN) -> str:
+def with_error(values: np.ndarray, measure: Measure = PLAIN) -> str:
     if not np.isfinite(values).all():
         return f"diverged ({(~np.isfinite(values)).sum()} of {len(values)})"
     mean, error = measure.scale * values.mean(), measure.scale * standard_error(values)
     return f"{mean:.2f} ± {error:.2f}" if measure.unit == "%" else f"{mean:.4f} ± {error:.4f}"
 
 
-def _rounds(row: Mapping[str, str]) -> str:
+def rounds_told(row: Mapping[str, str]) -> str:
     value, low, high = (float(row[f"rounds_to_100{end}"]) for end in ("", "_low", "_high"))
     speed = f", {float(row['speedup_100']):.1f}x" if np.isfinite(value) else ""
     return f"{_count(value)} [{_count(low)}, {_count(high)}]{speed}"
@@ -380,7 +388,7 @@ def _megabytes(row: Mapping[str, str]) -> str:
     return f"{value / 1e6:.1f}" if np.isfinite(value) else "-"
 
 
-def _chosen(row: Mapping[str, str]) -> str:
+def chosen(row: Mapping[str, str]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value:g}" for name, value in json.loads(row["tuned"]).items()
     )

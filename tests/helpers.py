@@ -21,6 +21,7 @@ CLASSICAL = {
     "fedavg-slowmo": {"slowmo_learning_rate": 0.2, "beta": 0.8, "local_learning_rate": 0.1},
     "fedavgm": {"beta": 0.9, "learning_rate": 0.5},
     "diloco": {"learning_rate": 0.7, "beta": 0.9},
+    "nesterov-decay": {"learning_rate": 0.7, "beta": 0.6, "final": 0.2, "rounds": 4.0},
     "fedadam": {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3},
     "fedyogi": {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3},
     "fedadagrad": {"learning_rate": 0.1, "beta1": 0.9, "tau": 1e-3},

@@ -79,6 +79,11 @@ def test_without_momentum_at_rate_one_it_is_fedavg(name, options):
         ("fedavgm", {"beta": 0.7}, optax.sgd(1.0, momentum=0.7)),
         ("diloco", {}, optax.sgd(0.7, momentum=0.9, nesterov=True)),
         ("diloco", {"learning_rate": 0.4, "beta": 0.6}, optax.sgd(0.4, momentum=0.6, nesterov=True)),
+        (  # past the end, the rate stays
+            "nesterov-decay",
+            {"learning_rate": 0.5, "beta": 0.6, "final": 0.2, "rounds": 2.0},
+            optax.sgd(optax.linear_schedule(0.5, 0.1, 2), momentum=0.6, nesterov=True),
+        ),
         ("sgd", {"learning_rate": 0.3}, optax.sgd(0.3)),
         ("adam", {"learning_rate": 0.3}, optax.adam(0.3, b1=0.9, b2=0.999, eps=1e-8)),
         (  # slowmo's momentum is fedavgm's over gamma
@@ -216,6 +221,8 @@ def test_adam_over_one_local_step_is_adam_on_the_mean_gradient():
             "fedavgm: expected learning_rate above 0, got -1.0",
         ),
         ("diloco", {"beta": -0.1}, r"diloco: expected beta in \[0, 1\), got -0.1"),
+        ("nesterov-decay", {"rounds": 0.0}, "nesterov-decay: expected rounds above 0, got 0.0"),
+        ("nesterov-decay", {"final": 1.0}, r"nesterov-decay: expected final in \[0, 1\), got 1.0"),
         ("diloco", {"learning_rate": 0.0}, "diloco: expected learning_rate above 0, got 0.0"),
         ("fedadam", {"learning_rate": 0.1, "beta1": 1.5}, r"fedadam: expected beta1 in \[0, 1\), got 1.5"),
         ("fedadam", {"learning_rate": 0.1, "beta2": 1.0}, r"fedadam: expected beta2 in \[0, 1\), got 1.0"),

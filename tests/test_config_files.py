@@ -22,6 +22,7 @@ CLASSICAL = {
     "fedavgm",
     "fedavg-slowmo",
     "diloco",
+    "nesterov-decay",
     "fedadam",
     "fedyogi",
     "fedadagrad",

@@ -13,6 +13,7 @@ from flax import linen as nn
 from learned_aggregation import get_aggregator
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.devices.parallel import job_mesh
+from learned_aggregation.errors import UserError
 from learned_aggregation.federated.averaging import weighted_mean
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
@@ -23,6 +24,8 @@ from learned_aggregation.meta_testing.program import Budget, Program, Setting, S
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.tasks.listing import parameter_count
 from learned_aggregation.tasks.models.conv import conv
+from learned_aggregation.tasks.models.convgn import convgn
+from learned_aggregation.tasks.models.gpt import gpt
 from learned_aggregation.tasks.models.mlp import mlp
 from learned_aggregation.tasks.models.resnet import ResNet, _Depth, resnet
 from learned_aggregation.tasks.models.transformer import transformer
@@ -36,10 +39,12 @@ SIDE, LENGTH, CLASSES = 8, 6, 4
 TINY = {
     "mlp": mlp("32_pow3", CLASSES),
     "conv": conv("4x4", CLASSES),
+    "convgn": convgn("4x12", CLASSES),
     "resnet": ResNet(_Depth((1, 0, 0, 0), False), False, CLASSES),
     "resnet-bottleneck-gn": ResNet(_Depth((1, 0, 0, 0), True), True, CLASSES),
     "vit": vit("_p4_h8_m16_nh2_nl2", CLASSES),
     "transformer": transformer("_h8_m16_nh2_nl2", 16),
+    "gpt": gpt("_h8_m16_nh2_nl2", 16),
 }
 """A small member of each family."""
 
@@ -109,7 +114,7 @@ def test_counts_follow_the_formulas_at_other_sizes():
 
 @pytest.mark.parametrize("name", TINY)
 def test_each_family_trains(name):
-    task, batch = (text_task if name == "transformer" else image_task)(TINY[name])
+    task, batch = (text_task if name in ("transformer", "gpt") else image_task)(TINY[name])
     optimizer = optax.adam(1e-2)
 
     @jax.jit
@@ -147,8 +152,9 @@ def test_layers_are_their_blocks_one_after_the_other():
     np.testing.assert_allclose(jax.jit(layers.apply)({"params": params}, x), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_language_model_sees_the_past_only():
-    model = TINY["transformer"]
+@pytest.mark.parametrize("family", ["transformer", "gpt"])
+def test_a_language_model_sees_the_past_only(family):
+    model = TINY[family]
     tokens = jnp.arange(LENGTH)[None]
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), tokens)
     apply = jax.jit(functools.partial(model.apply, train=False))
@@ -286,3 +292,32 @@ def test_full_models_have_finite_gradients(name):
     )
     assert math.isfinite(loss)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(grads))
+
+
+def test_a_network_with_group_norm_halves_the_image_and_knows_no_other_example():
+    model, images = convgn("4x12", CLASSES), jax.random.normal(jax.random.key(0), (3, 7, 7, 2))
+    assert count(model, images[:1]) == 9 * 2 * 4 + 2 * 4 + 9 * 4 * 12 + 2 * 12 + (2 * 2 * 12 + 1) * CLASSES
+    variables = model.init(jax.random.key(1), images, train=False)
+    together = model.apply(variables, images, train=True)
+    alone = model.apply(variables, images[:1], train=False)
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-5)
+    bright = model.apply(
+        variables, 3 * images, train=False
+    )  # normalised away, layer by layer, but for the epsilon
+    np.testing.assert_allclose(bright, together, rtol=1e-2, atol=1e-3)
+
+
+def test_gpt_has_the_parameters_of_its_formula_and_knows_where_a_token_stands():
+    vocabulary, length, h, m, layers = 16, LENGTH, 8, 16, 2
+    tokens = jnp.full((1, length), 3)  # without positions, every prefix of these looks the same
+    expected = (
+        (2 * vocabulary + length) * h + vocabulary + 2 * h + layers * (4 * h * h + 2 * h * m + 9 * h + m)
+    )
+    assert count(TINY["gpt"], tokens) == expected
+    variables = TINY["gpt"].init(jax.random.key(0), tokens, train=False)
+    logits = TINY["gpt"].apply(variables, tokens, train=False)
+    assert np.all(np.abs(logits[0, 1:] - logits[0, :1]).max(axis=1) > 1e-3)
+    with pytest.raises(UserError, match=r"heads that divides the hidden size 8, got 3"):
+        gpt("_h8_m16_nh3_nl2", 16)
+    with pytest.raises(UserError, match=r"with your own numbers\.$"):
+        gpt("_h8", 16)

@@ -167,6 +167,9 @@ def test_what_has_no_table_yet_is_run_with_its_flags(tmp_path, monkeypatch):
     (configs / "two.py").write_text(HEADER)
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     (tmp_path / "runs" / "digits" / "table.csv").touch()
+    unfinished = tmp_path / "runs" / "digits_h8" / "config.py"
+    unfinished.parent.mkdir()
+    unfinished.touch()  # a killed run's, which a run in the same directory would stop at
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "CONFIGS", configs)
     monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
@@ -176,8 +179,9 @@ def test_what_has_no_table_yet_is_run_with_its_flags(tmp_path, monkeypatch):
     monkeypatch.setattr(results.subprocess, "run", lambda command, **_: commands.append(command[2:]))
     assert results.main() == 0
     flags = ["--num_local_steps", "8", "--partition", "dirichlet"]
-    run = str(tmp_path / "runs" / "digits_h8")
-    assert commands == [["--config", "config/two.py", *flags, "--run_dir", run]]
+    run, curves = (str(tmp_path / "runs" / name) for name in ("digits_h8", "curves"))
+    assert commands == [["--config", "config/two.py", *flags, "--run_dir", run, "--curves_dir", curves]]
+    assert not unfinished.exists()
     assert (
         "('digits', 'Never looked at: digits, 8 of 64 clients', 'digits')"
         in (tmp_path / "page.md").read_text()

@@ -93,7 +93,7 @@ def test_a_mix_is_a_setting_that_stands_for_its_tasks():
         ),
         (
             "resnet18_pytext_8",
-            r"model: expected one that reads text .* pytext \(transformer\), got 'resnet18'",
+            r"model: expected one that reads text .* pytext \(transformer, gpt\), got 'resnet18'",
         ),
         ("mlp32_breast_31", "size: expected 30 features at the end, got '31'. For example mlp32_breast_30."),
         ("mlp32_diabetes_0", "size: expected 10 features at the end, got '0'"),
@@ -163,7 +163,7 @@ def test_a_description_is_true(name, tmp_path, monkeypatch):
 def test_descriptions_need_no_data(tmp_path):
     options = DataOptions(tfds_data_dir=str(tmp_path), cache_dir=str(tmp_path))
     sources = {name: describe(name, TABLES.get(name, 32), options).source for name in DATASETS}
-    assert all(source.startswith(("TFDS ", "embedded: ")) for source in sources.values())
+    assert all(source.startswith(("TFDS ", "embedded: ", "a file: ")) for source in sources.values())
     assert describe("imagenet", 20).source == "TFDS imagenet_resized/32x32"
     assert describe("imagenet", 65).source == "TFDS imagenet2012"
     assert not list(tmp_path.iterdir())

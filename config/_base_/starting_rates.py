@@ -6,6 +6,7 @@ by_optimizer = {
     "fedavg-slowmo": dict(slowmo_learning_rate=0.5, beta=0.7),  # Wang et al. 2020, arXiv:1910.00643
     # Outer Nesterov over local AdamW: Douillard et al. 2023, arXiv:2311.08105.
     "diloco": dict(learning_rate=0.7, beta=0.9, local_optimizer="adamw", local_learning_rate=0.003),
+    "nesterov-decay": dict(learning_rate=1.0, beta=0.7),  # a control; rule_options.rounds is the run's length
     # Reddi et al. 2021, arXiv:2003.00295, Algorithm 2.
     "fedadam": dict(learning_rate=0.03),
     "fedyogi": dict(learning_rate=0.03),

@@ -26,6 +26,7 @@ AGGREGATORS = Registry(
         "fedavg-slowmo": f"{_HERE}.fedavg_slowmo:fedavg_slowmo",
         "fedavgm": f"{_HERE}.fedavgm:fedavgm",
         "diloco": f"{_HERE}.diloco:diloco",
+        "nesterov-decay": f"{_HERE}.nesterov_decay:nesterov_decay",
         "fedadam": f"{_HERE}.fedadam:fedadam",
         "fedyogi": f"{_HERE}.fedyogi:fedyogi",
         "fedadagrad": f"{_HERE}.fedadagrad:fedadagrad",

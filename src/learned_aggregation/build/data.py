@@ -26,6 +26,8 @@ def data_options(config: Config) -> DataOptions:
         tfds_download=config.tfds_download,
         cache_dir=config.cache_dir,
         vocabulary=config.vocabulary,
+        text_file=config.text_file,
+        fsdd_file=config.fsdd_file,
         whole_mb={None: config.device_data_mb, True: 0, False: None}[config.stream],
         datasets=config.datasets,
     )

@@ -338,6 +338,14 @@ class Config:
         TEST,
         "how many times a method's grid grows by a value beyond an edge that its best point lies on",
     )
+    tuning_seeds: int = setting(3, whole(1, 3), TEST, "seeds that a method of a comparison is tuned with")
+    curves_dir: str | None = setting(
+        None,
+        optional(path("runs/curves")),
+        TEST,
+        "where a comparison keeps its runs' curves and takes those that are there: one that was killed, or has another "
+        "method now, runs what is missing; None: nowhere",
+    )
     entrants: Sequence[Mapping[str, Any]] = setting(
         [], Kind(_varying(check_entrants, lambda: METHOD), "LIST"), TEST, "who is compared", flag=False
     )
@@ -391,6 +399,8 @@ class Config:
     vocabulary: str | None = setting(
         None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
     )
+    text_file: str | None = setting(None, optional(path("a.txt")), DATA, "the text that textfile is read from")
+    fsdd_file: str | None = setting(None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from")
 
     tracker: tuple[str, ...] = setting(
         (), Kind(check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"

@@ -27,7 +27,9 @@ _FILES = {
     "c100": "tfds_images",
     "imagenet": "tfds_images",
     "food101": "tfds_images",
+    "fsdd": "fsdd",
     "pytext": "pytext",
+    "textfile": "textfile",
     "lm1b": "lm1b",
     "breast": "tables",
     "diabetes": "tables",
@@ -38,7 +40,7 @@ DATASETS = Registry(
 DESCRIPTIONS = Registry(
     "data set", {name: f"learned_aggregation.data.{file}:describe" for name, file in _FILES.items()}
 )
-TEXT = ("pytext", "lm1b")
+TEXT = ("pytext", "textfile", "lm1b")
 """Data sets of tokens."""
 TABLES = {"breast": 30, "diabetes": 10}
 """Data sets of rows of numbers -> how many features a row has, the only size that there is. The others are images."""
@@ -68,6 +70,8 @@ class DataOptions(NamedTuple):
       ~/.cache/learned-aggregation.
     task: the task name the user gave, for error messages only.
     vocabulary: the SentencePiece model that lm1b is read with; None is bytes.
+    text_file: what textfile is read from.
+    fsdd_file: the .npz that fsdd is read from.
     whole_mb: splits of images on disk with more megabytes than this stay there and are decoded when they are
       used, where the files allow random access; None reads everything into memory.
     datasets: the user's data sets by name, see `data.sources.Entry`.
@@ -79,6 +83,8 @@ class DataOptions(NamedTuple):
     cache_dir: str | None = None
     task: str | None = None
     vocabulary: str | None = None
+    text_file: str | None = None
+    fsdd_file: str | None = None
     whole_mb: int | None = None
     datasets: Mapping[str, Mapping[str, Any]] = {}
 

@@ -12,7 +12,8 @@ from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
-from learned_aggregation.jobs.groups import GroupRunner, group_points, write_partition
+from learned_aggregation.jobs.groups import group_points, write_partition
+from learned_aggregation.jobs.kept_curves import run_points
 from learned_aggregation.jobs.measures import SPLITS, measured_by
 from learned_aggregation.meta_testing.comparison import Entry, compare, empty_targets
 from learned_aggregation.meta_testing.points import (
@@ -38,7 +39,6 @@ from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Metric, Theta
 
 BASELINE = "fedavg"
-TUNING_SEEDS = 3
 TUNING_OFFSET = 1_000_000
 """Tuning draws its seeds from here on, so that no final run was tuned on."""
 
@@ -129,8 +129,7 @@ def _run_method(
     config = method.config.changed(point)
     loaded = loader.load(config, task)
     seeds = range(config.seed, config.seed + config.num_runs)
-    runner = GroupRunner(config, loaded, method.theta, SPLITS)
-    [curves] = runner.run([{}], seeds, f"{method.label} on {task}")
+    [curves] = run_points(config, [{}], seeds, loaded, method.theta, SPLITS, f"{method.label} on {task}")
     traffic = build.traffic(config, loaded)
     entry = Entry(
         method.label,
@@ -183,21 +182,22 @@ def _tuning_curves(
 
 
 def _run_tuning(method: Method, points: list[Point], loader: build.Loader, task: str) -> list[np.ndarray]:
-    seeds = range(method.config.seed + TUNING_OFFSET, method.config.seed + TUNING_OFFSET + TUNING_SEEDS)
+    first = method.config.seed + TUNING_OFFSET
+    seeds = range(first, first + method.config.tuning_seeds)
     found: dict[int, Curves] = {}
     for group in group_points(method.config, points):
         chosen = [points[index] for index in group.points]
         what = f"tuning {method.label} on {task}, {len(chosen)} points"
-        runner = GroupRunner(group.config, loader.load(group.config, task), method.theta, SPLITS[:1])
-        curves = runner.run(chosen, seeds, what)
+        loaded = loader.load(group.config, task)
+        curves = run_points(group.config, chosen, seeds, loaded, method.theta, SPLITS[:1], what)
         found |= dict(zip(group.points, curves, strict=True))
     return [found[i].evaluated["outer_valid_loss"] for i in range(len(points))]
 
 
 def _table_note(config: Config) -> str:
     return (
-        f"{config.num_runs} seeds, the same for all; rules tuned on outer_valid with {TUNING_SEEDS} other seeds. "
-        "Intervals are 95 %. Targets: tuned FedAvg's mean test loss at 25, 50 and 100 % of its rounds."
+        f"{config.num_runs} seeds, the same for all; rules tuned on outer_valid with {config.tuning_seeds} other "
+        "seeds. Intervals are 95 %. Targets: tuned FedAvg's mean test loss at 25, 50 and 100 % of its rounds."
     )
 
 

@@ -2,8 +2,8 @@
 
 The size is the side of the images in pixels, for text the number of tokens in a sequence, for a table its number of
 features. A model's name is its family and its sizes: `mlp128x64`, `mlp128_pow6` (six layers of 128), `conv32x64x64`,
-`resnet18`, `resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
-`transformer_h64_m256_nh4_nl2`; PRESETS are short names for some.
+`convgn16x32`, `resnet18`, `resnet18gn`, `vit_p16_h128_m512_nh4_nl10` (patch, hidden, mlp, heads, layers),
+`transformer_h64_m256_nh4_nl2`, `gpt_h64_m256_nh2_nl2`; PRESETS are short names for some.
 """
 
 import re
@@ -27,16 +27,21 @@ _MODELS = "learned_aggregation.tasks.models"
 
 MODELS = Registry(
     "model",
-    {family: f"{_MODELS}.{family}:{family}" for family in ("mlp", "conv", "resnet", "vit", "transformer")},
+    {
+        family: f"{_MODELS}.{family}:{family}"
+        for family in ("mlp", "conv", "convgn", "resnet", "vit", "transformer", "gpt")
+    },
 )
 """Family name -> (the rest of the model's name, the number of outputs) -> flax module; see `adapters.construct`."""
 
 READS = {
     "mlp": ("image", "table"),
     "conv": ("image",),
+    "convgn": ("image",),
     "resnet": ("image",),
     "vit": ("image",),
     "transformer": ("text",),
+    "gpt": ("text",),
 }
 """What each family of the package reads."""
 
@@ -247,9 +252,11 @@ def parse_sizes(model: str, arguments: str, such_as: str) -> tuple[int, ...]:
     fits = match and max(map(len, match.groups())) < 8
     sizes = tuple(int(group) for group in match.groups()) if match and fits else ()
     if not sizes or min(sizes) < 1:
+        presets = ", ".join(_presets(model))
         raise UserError(
             f"model {model + arguments!r}: expected {model} followed by sizes such as {such_as}, got {arguments!r}. "
-            f"Write {model}{such_as} with your own numbers, or take one of {', '.join(_presets(model))}."
+            f"Write {model}{such_as} with your own numbers"
+            + (f", or take one of {presets}." if presets else ".")
         )
     return sizes
 

@@ -10,9 +10,10 @@ LOCAL_OPTIMIZERS = Registry(
         "sgd": f"{_HERE}.sgd:sgd",
         "momentum": f"{_HERE}.momentum:momentum",
         "adamw": f"{_HERE}.adamw:adamw",
+        "muon": f"{_HERE}.muon:muon",
     },
 )
 """name -> (learning_rate, may be traced) -> optax.GradientTransformation."""
 
-ADAPTIVE = ("adamw",)
+ADAPTIVE = ("adamw", "muon")
 """Those whose updates do not grow with the gradient, which matters to muP; a new one of this kind adds its name."""
