@@ -30,16 +30,11 @@ struct Network {
 template <int V>
 [[gnu::always_inline]] inline void multiply(const float* w, int64_t hidden, int64_t inputs, const float* x, int unit,
                                             Vector sums[kUnits][V]) {
-  for (int64_t f = 0; f < inputs; ++f) {
-    const float* weights = w + f * hidden + unit;
-    Vector in[V];
-    for (int v = 0; v < V; ++v) {
-      in[v] = load(x + (f * V + v) * kLanes);
-      keep(in[v]);
-    }
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < V; ++v) sums[u][v] += weights[u] * in[v];
-  }
+  const float* weights = w + unit;
+  for (int64_t f = 0; f < inputs; ++f, weights += hidden, x += V * kLanes)
+    with_loaded<V>(x, [&](auto... in) {
+      for (int u = 0; u < kUnits; ++u) add_products(sums[u], weights[u], in...);
+    });
 }
 
 // answers [2, V] of the features x [inputs, V]. `first(unit, sums)` gives what the first layer's sums begin with; `units`

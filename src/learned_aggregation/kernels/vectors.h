@@ -4,7 +4,9 @@
 #define LEARNED_AGGREGATION_VECTORS_H_
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace learned_aggregation {
@@ -55,6 +57,25 @@ inline void keep(Vector& v) {
 #elif defined(__AVX__)
   asm("" : "+x"(v));
 #endif
+}
+
+// does(the V vectors from x on), kept in registers. An array of them would be written to memory.
+template <typename Does, size_t... v>
+[[gnu::always_inline]] inline void with_loaded(const float* x, const Does& does, std::index_sequence<v...>) {
+  [&](auto... in) __attribute__((always_inline)) {
+    (keep(in), ...);
+    does(in...);
+  }(load(x + v * kLanes)...);
+}
+template <int V, typename Does>
+[[gnu::always_inline]] inline void with_loaded(const float* x, const Does& does) {
+  with_loaded(x, does, std::make_index_sequence<V>{});
+}
+
+// sums [V] += a * each of `in`.
+template <typename... In>
+[[gnu::always_inline]] inline void add_products(Vector* sums, float a, In... in) {
+  ((*sums++ += a * in), ...);
 }
 
 // exp(x) to one unit or so in the last place: 2^n * p(r), r in [-ln 2 / 2, ln 2 / 2]. NaN stays NaN.

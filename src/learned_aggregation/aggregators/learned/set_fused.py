@@ -1,4 +1,4 @@
-"""`fedlagg-set`'s update with the CPU kernel: what `set_rule` computes, in one pass over the deltas and two of the rest.
+"""`fedlagg-set`'s update with the CPU kernel: what `set_rule` computes, in one pass over the deltas.
 
 Three calls for each tensor. The first reads the deltas: it gives the statistics over clients, the new history and sums
 over the tensor. The second gives the mean squares of what is known only then, the base's step and the features of
