@@ -71,6 +71,8 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     if "xla" in seconds:
         result["xla_ns_per_param"] = float(np.median(seconds["xla"]) / rounds / count * 1e9)
         result["speedup_over_xla"] = paired_ratio(seconds["xla"], seconds["set"])
-    result["instructions"] = "avx2" if "avx2" in kind else next(f for f in FLAGS if f.startswith("-march="))[7:]
+    result["instructions"] = (
+        "avx2" if "avx2" in kind else next(f for f in FLAGS if f.startswith("-march="))[7:]
+    )
     result["huge_pages"] = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
     return [result]

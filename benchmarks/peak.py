@@ -20,7 +20,9 @@ AVX2 = "x86-64-v3"
 def take_instructions(march: str) -> None:
     """The kernels of this process are compiled for these processors; call it before the first is used."""
     assert not kernels.available.cache_info().currsize, "the kernels of another instruction set are there"
-    compiled.FLAGS = tuple(f"-march={march}" if flag.startswith("-march=") else flag for flag in compiled.FLAGS)
+    compiled.FLAGS = tuple(
+        f"-march={march}" if flag.startswith("-march=") else flag for flag in compiled.FLAGS
+    )
     compiled.build()
 
 
@@ -35,7 +37,18 @@ def _library(flags: tuple[str, ...]) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as directory:
         made = str(Path(directory, "peak.so"))
         source = str(Path(__file__).with_suffix(".cc"))
-        command = ["g++", *flags, "-std=c++17", "-shared", "-fPIC", "-w", f"-I{compiled.HERE}", source, "-o", made]
+        command = [
+            "g++",
+            *flags,
+            "-std=c++17",
+            "-shared",
+            "-fPIC",
+            "-w",
+            f"-I{compiled.HERE}",
+            source,
+            "-o",
+            made,
+        ]
         subprocess.run(command, check=True)
         library = ctypes.CDLL(made)
     library.multiply_adds.restype = ctypes.c_double

@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kVectors = 4;
 constexpr int kTile = kLanes * kVectors;
+constexpr int kLine = 16;    // floats of a cache line
+constexpr int kAhead = 256;  // floats to what is asked for: about the time that memory takes
 constexpr int64_t kBlock = 64 * kTile;  // a lane's sum over it is exact enough
 constexpr int kMomenta = 3;
 
@@ -57,6 +59,12 @@ struct Constants {
   float tiny, least;
 };
 
+// Has the memory of a later tile brought near: the processor does not see by itself what K clients' tiles come next.
+template <int V>
+inline void ask_for(const float* row) {
+  for (int i = 0; i < V * kLanes; i += kLine) __builtin_prefetch(row + kAhead + i);
+}
+
 // The first `count` parameters of the rows; all of the tile's vectors are computed.
 template <int V>
 [[gnu::always_inline]] inline void tile(const Rows& r, const Clients& clients, const Constants& c, int64_t count,
@@ -67,6 +75,7 @@ template <int V>
   for (size_t k = 0; k < here; ++k) {
     const float* delta = r.deltas + clients.index[k] * r.stride;
     const Vector share = Vector{} + clients.shares[k];
+    ask_for<V>(delta);
     for (int v = 0; v < V; ++v) {
       const Vector d = load(delta + v * kLanes), part = share * d;
       mean[v] += part;
@@ -83,6 +92,7 @@ template <int V>
       variance[v] += share * (off * off);
     }
   }
+  for (const float* row : {r.param, r.last, r.momentum[0], r.momentum[1], r.momentum[2], r.second}) ask_for<V>(row);
   for (int v = 0; v < V; ++v) {
     const int64_t at = v * kLanes;
     const Vector g = mean[v], last = load(r.last + at), param = load(r.param + at);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kMomenta = 3, kFeatures = 10 + kMomenta, kTerms = 4 + kMomenta;
 constexpr int64_t kBlock = 32 * kTile;
+constexpr int kAhead = 256;  // floats to what is asked for in advance: more arrays than the processor follows by itself
 
 // The arrays [n] that features are made of. Of a matrix, `factor` is the block's; else its place is taken by
 // 1 / root of `second`.
@@ -88,7 +89,10 @@ template <int V>
 [[gnu::always_inline]] inline void features(const Rows& r, const Numbers& numbers, const Constants& c, float* x,
                                             Vector base[V]) {
   for (int v = 0; v < V; ++v) {
-    auto read = [&](const float* from) { return load(from + v * kLanes); };
+    auto read = [&](const float* from) {
+      __builtin_prefetch(from + kAhead + v * kLanes);
+      return load(from + v * kLanes);
+    };
     int row = 0;
     auto give = [&](Vector feature) {
       store(x + (row * V + v) * kLanes, clip(feature * numbers.inverse[row], c.bound));
