@@ -22,7 +22,10 @@ OUT = Path(__file__).parent / "out" / "results.json"
 SERVERS = ("server/k8", "server/k64", "server/k512")
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
 REPEATS |= dict.fromkeys(SERVERS, 1)
-KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "server", "scaling", "families")
+KINDS = (
+    *("outer_step", "aggregator", "aggregator_set", "sweep", "fedavg", "stream", "server"),
+    *("scaling", "families"),
+)
 SCALING = {
     "num_grads": (2, 64),
     "num_local_steps": (1, 64),
@@ -40,6 +43,7 @@ def names() -> list[str]:
         "aggregator/100k",
         "aggregator/1m",
         "aggregator/10m",
+        *(f"aggregator_set/{size}{kind}" for kind in ("", "/k64", "/avx2") for size in ("100k", "1m", "10m")),
         "sweep/44",
         "fedavg/digits",
         "stream/digits",

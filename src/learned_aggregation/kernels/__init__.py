@@ -15,6 +15,17 @@ from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
 MLP_TARGET = "learned_aggregation_mlp_sgd"
+SET_STATISTICS_TARGET = "learned_aggregation_set_statistics"
+SET_SQUARES_TARGET = "learned_aggregation_set_squares"
+SET_STEP_TARGET = "learned_aggregation_set_step"
+SYMBOLS = {
+    TARGET: "AdafacStep",
+    MLP_TARGET: "MlpSgd",
+    SET_STATISTICS_TARGET: "SetStatistics",
+    SET_SQUARES_TARGET: "SetSquares",
+    SET_STEP_TARGET: "SetStep",
+}
+"""What jax.ffi calls them -> their symbols in the library."""
 
 
 @functools.cache
@@ -31,6 +42,6 @@ def _register(path: Path) -> bool:
         library = ctypes.CDLL(str(path))
     except OSError:  # damaged, or of another system: the other way is always open
         return False
-    for target, function in ((TARGET, library.AdafacStep), (MLP_TARGET, library.MlpSgd)):
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
+    for target, symbol in SYMBOLS.items():
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, symbol)), platform="cpu")
     return True

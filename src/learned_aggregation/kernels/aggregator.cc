@@ -7,36 +7,29 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
+#include "network.h"
+#include "operands.h"
 #include "vectors.h"
-#include "xla/ffi/api/ffi.h"
+#include "views.h"
 
 namespace ffi = xla::ffi;
 using namespace learned_aggregation;
 
 namespace {
 
-constexpr int kVectors = kManyRegisters ? 4 : 2;
-constexpr int kTile = kLanes * kVectors;  // parameters of a tile
-constexpr int kUnits = 4;                 // hidden units of a register block: 4 x kVectors vectors of sums
 constexpr int kDecays = 3;
 constexpr int kMostDerived = 4 * kDecays + 1;
-
-// The view [A, p, B, q] of a tensor around its factored dimensions p and q; all 1 but q for rank < 2.
-struct View {
-  int64_t a, p, b, q;
-};
 
 // Operands of one tensor of n parameters; names as in learned/fast.py.
 struct Tensor {
   int64_t n, deltas_count, hidden;
   bool factored;
-  View view;
+  View view;  // C is 1
   const float *deltas, *param, *mean, *momentum, *rms, *diag, *factor_p, *factor_q, *along_p, *along_q;
-  int64_t size_p() const { return view.a * view.p * view.b; }
-  int64_t size_q() const { return view.a * view.b * view.q; }
+  int64_t size_p() const { return view.size_p(); }
+  int64_t size_q() const { return view.size_q(); }
   int64_t derived() const { return factored ? 3 * kDecays + 1 : kMostDerived; }
   int64_t rows() const { return deltas_count + (factored ? 2 + kDecays : 2 + 2 * kDecays) + derived(); }
 };
@@ -50,17 +43,9 @@ struct Run {
 // The runs of the tile [offset, offset + count): their number.
 int runs_of(const View& v, int64_t offset, int count, Run* runs) {
   int found = 0;
-  int done = 0;
-  int64_t line = offset / v.q;
-  int64_t j = offset % v.q;
-  while (done < count) {
-    const int length = static_cast<int>(std::min<int64_t>(v.q - j, count - done));
-    const int64_t b = line % v.b, a = line / (v.b * v.p);
-    runs[found++] = {done, length, line, (a * v.b + b) * v.q + j};
-    done += length;
-    j = 0;
-    ++line;
-  }
+  each_run(v, offset, count, [&](int64_t start, int64_t length, int64_t line, int64_t j) {
+    runs[found++] = {static_cast<int>(start), static_cast<int>(length), line, v.beside(line) * v.q + j};
+  });
   return found;
 }
 
@@ -105,17 +90,6 @@ void spread(const Tile& tile, const float* along_p, const float* along_q, const 
         for (int j = 0; q + j < end; ++j) to[run.start + i + j] = rule(p, Vector{} + q[j])[0];
     }
   }
-}
-
-inline double total(Vector x) {
-  double sum = 0.0;
-  for (int i = 0; i < kLanes; ++i) sum += x[i];
-  return sum;
-}
-
-inline Vector inverse_root(Vector x) {
-  for (int i = 0; i < kLanes; ++i) x[i] = 1.0f / std::sqrt(x[i]);
-  return x;
 }
 
 // Adafactor's factor of decay d at vector v of a tile: p[d] * q[d][v ...].
@@ -167,23 +141,6 @@ template <typename Row>
   }
 }
 
-// sums [kUnits, V] += w [units from `unit`, inputs]^T x [inputs, V]; w is [inputs, hidden].
-template <int V>
-inline void multiply(const float* w, int64_t hidden, int64_t inputs, const float* x, int unit, Vector sums[kUnits][V]) {
-  for (int64_t f = 0; f < inputs; ++f) {
-    const float* weights = w + f * hidden + unit;
-    for (int v = 0; v < V; ++v) {
-      Vector in = load(x + (f * V + v) * kLanes);
-      keep(in);
-      for (int u = 0; u < kUnits; ++u) sums[u][v] += weights[u] * in;
-    }
-  }
-}
-
-struct Network {
-  const float *w0, *b0, *w1, *b1, *w2, *b2;
-};
-
 // Memory for a tensor's step, used again for the next problem's: a tile's rows and hidden units.
 struct Scratch {
   explicit Scratch(const Tensor& t)
@@ -194,8 +151,8 @@ struct Scratch {
 
 // answers [2, V]: direction and magnitude of a tile. kHidden is t.hidden, or 0 for one not known in advance.
 template <int64_t kHidden, int V>
-[[gnu::always_inline]] inline void apply(const Tensor& t, const Network& net, const Tile& tile, Scratch& scratch,
-                                         Vector answers[2][V]) {
+[[gnu::always_inline]] inline void answer(const Tensor& t, const Network& net, const Tile& tile, Scratch& scratch,
+                                          Vector answers[2][V]) {
   const int64_t hidden = kHidden ? kHidden : t.hidden;
   float* units = scratch.units.data();
   const bool one_run = tile.in_one_run();
@@ -203,8 +160,7 @@ template <int64_t kHidden, int V>
     for (int unit = 0; unit < hidden; ++unit)
       spread(tile, t.along_p + unit * t.size_p(), t.along_q + unit * t.size_q(), t.along_q + hidden * t.size_q(),
              [](Vector p, Vector q) { return p + q; }, units + unit * V * kLanes);
-  for (int unit = 0; unit < hidden; unit += kUnits) {
-    Vector sums[kUnits][V];
+  auto first = [&](int unit, Vector sums[kUnits][V]) {
     if (one_run) {
       const float* along_p = t.along_p + unit * t.size_p() + tile.runs[0].at_p;
       const float* along_q = t.along_q + unit * t.size_q() + tile.runs[0].at_q;
@@ -218,21 +174,8 @@ template <int64_t kHidden, int V>
           sums[u][v] = t.factored ? bias + load(units + ((unit + u) * V + v) * kLanes) : bias;
         }
     }
-    multiply<V>(net.w0, hidden, t.rows(), scratch.x.data(), unit, sums);
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < V; ++v) store(units + ((unit + u) * V + v) * kLanes, relu(sums[u][v]));
-  }
-  for (int o = 0; o < 2; ++o)
-    for (int v = 0; v < V; ++v) answers[o][v] = Vector{} + net.b2[o];
-  for (int unit = 0; unit < hidden; unit += kUnits) {
-    Vector sums[kUnits][V];
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < V; ++v) sums[u][v] = Vector{} + net.b1[unit + u];
-    multiply<V>(net.w1, hidden, hidden, units, unit, sums);
-    for (int u = 0; u < kUnits; ++u)
-      for (int v = 0; v < V; ++v)
-        for (int o = 0; o < 2; ++o) answers[o][v] += net.w2[2 * (unit + u) + o] * relu(sums[u][v]);
-  }
+  };
+  apply<V>(net, t.rows(), hidden, scratch.x.data(), units, first, answers);
 }
 
 // What a step is made with beside the tensor.
@@ -287,29 +230,15 @@ void tile_step(const Tensor& t, const Tile& tile, const Network& net, const Outp
     derived_rows(t, tile, factors, v, [&](int i, Vector x) { store(rows + (i * V + v) * kLanes, x); });
   Vector answers[2][V];
   if (t.hidden == 32)
-    apply<32, V>(t, net, tile, scratch, answers);
+    answer<32, V>(t, net, tile, scratch, answers);
   else
-    apply<0, V>(t, net, tile, scratch, answers);
+    answer<0, V>(t, net, tile, scratch, answers);
   for (int v = 0; v < V; ++v) {
     const Vector made = -output.scale * answers[0][v] * exponential(output.exponent * answers[1][v]);
     if (tile.whole())
       store(step + tile.offset + v * kLanes, made);
     else
       for (int i = 0; i < std::min(kLanes, tile.count - v * kLanes); ++i) step[tile.offset + v * kLanes + i] = made[i];
-  }
-}
-
-// does <V>(tile) for each tile of a tensor, where V vectors hold it.
-template <typename Does>
-void each_tile(const Tensor& t, const Does& does) {
-  for (int64_t offset = 0; offset < t.n; offset += kTile) {
-    const Tile tile(t, offset);
-    if (tile.count <= kLanes)
-      does(tile, std::integral_constant<int, 1>{});
-    else if (tile.count <= 2 * kLanes)
-      does(tile, std::integral_constant<int, 2>{});
-    else
-      does(tile, std::integral_constant<int, kVectors>{});
   }
 }
 
@@ -325,42 +254,34 @@ void tensor_step(const Tensor& t, const Network& given, const Output& output, Sc
     for (int64_t h = 0; h < hidden; ++h) weights[f * hidden + h] = given.w0[f * hidden + h] * scaled;
   }
   const Network net = {weights, given.b0, given.w1, given.b1, given.w2, given.b2};
-  each_tile(t, [&](const Tile& tile, auto vectors) { tile_step<vectors.value>(t, tile, net, output, scratch, step); });
-}
-
-using F32 = ffi::Buffer<ffi::F32>;
-
-// The number of elements behind the leading batch dimensions, of which there are as many as before [n] in `param`.
-int64_t inner(const F32& x, size_t batch_rank) {
-  int64_t size = 1;
-  for (size_t d = batch_rank; d < x.dimensions().size(); ++d) size *= x.dimensions()[d];
-  return size;
+  for (int64_t offset = 0; offset < t.n; offset += kTile) {
+    const Tile tile(t, offset);
+    with_vectors(tile.count, [&](auto vectors) { tile_step<vectors.value>(t, tile, net, output, scratch, step); });
+  }
 }
 
 ffi::Error Step(F32 deltas, F32 param, F32 mean, F32 momentum, F32 rms, F32 diag, F32 factor_p, F32 factor_q,
                 F32 along_p, F32 along_q, F32 w0, F32 b0, F32 w1, F32 b1, F32 w2, F32 b2, F32 output,
-                ffi::ResultBuffer<ffi::F32> step, int64_t a, int64_t p, int64_t b, int64_t q, bool factored) {
-  const size_t batch_rank = param.dimensions().size() - 1;
-  int64_t batch = 1;
-  for (size_t d = 0; d < batch_rank; ++d) batch *= param.dimensions()[d];
+                Out step, int64_t a, int64_t p, int64_t b, int64_t q, bool factored) {
+  const Batch batch(param, 1);
   Tensor t;
-  t.n = param.dimensions()[batch_rank];
-  t.deltas_count = deltas.dimensions()[batch_rank];
-  t.hidden = b0.dimensions()[batch_rank];
+  t.n = batch.dimension(param, 0);
+  t.deltas_count = batch.dimension(deltas, 0);
+  t.hidden = batch.dimension(b0, 0);
   t.factored = factored;
-  t.view = {a, p, b, q};
+  t.view = {a, p, b, q, 1};
   if (t.hidden % kUnits) return ffi::Error::InvalidArgument("the hidden size must be a multiple of 4");
-  if (w0.dimensions()[batch_rank] != t.rows() || a * p * b * q != t.n)
+  if (batch.dimension(w0, 0) != t.rows() || t.view.size() != t.n)
     return ffi::Error::InvalidArgument("shapes do not fit");
-  auto at = [&](const F32& x, int64_t i) { return x.typed_data() + i * inner(x, batch_rank); };
+  auto at = [&](const F32& x, int64_t i) { return batch.at(x, i); };
   Scratch scratch(t);
-  for (int64_t i = 0; i < batch; ++i) {
+  for (int64_t i = 0; i < batch.size; ++i) {
     t.deltas = at(deltas, i), t.param = at(param, i), t.mean = at(mean, i), t.momentum = at(momentum, i);
     t.rms = at(rms, i), t.diag = at(diag, i), t.factor_p = at(factor_p, i), t.factor_q = at(factor_q, i);
     t.along_p = at(along_p, i), t.along_q = at(along_q, i);
     const Network net = {at(w0, i), at(b0, i), at(w1, i), at(b1, i), at(w2, i), at(b2, i)};
     const float* sizes = at(output, i);
-    tensor_step(t, net, {sizes[0], sizes[1]}, scratch, step->typed_data() + i * t.n);
+    tensor_step(t, net, {sizes[0], sizes[1]}, scratch, batch.at(step, i));
   }
   return ffi::Error::Success();
 }

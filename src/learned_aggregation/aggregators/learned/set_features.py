@@ -12,6 +12,8 @@ TINY = 1e-20
 """Under roots and in denominators: small against any square of a delta, with derivatives that stay finite."""
 LARGEST = 1e15
 """Deltas are clipped here, where the squares of 1e8 of them still have a sum in float32."""
+LEAST_SPREAD = 1e-12
+"""Added to the spread that a mean is divided by."""
 BOUND = 6.0
 """Features are clipped to +-BOUND times their root mean square over the tensor."""
 MOMENTUM_DECAYS = (0.5, 0.9, 0.98)
@@ -52,6 +54,16 @@ class History(NamedTuple):
     alignment: Array
 
 
+class Sizes(NamedTuple):
+    """Mean squares over a tensor: of the mean delta, the clients' deltas, momentum[1], the base's step, the params."""
+
+    mean: Array
+    clients: Array
+    slow: Array
+    base: Array
+    param: Array
+
+
 class Rows(NamedTuple):
     """The arrays [N] (momentum [3, N]) that a parameter's features are made of."""
 
@@ -83,8 +95,9 @@ def init_history(param: Array) -> History:
     return History(momentum, zeros, jnp.zeros(row), jnp.zeros(col), zeros, jnp.zeros(len(ALIGNMENT_DECAYS)))
 
 
-def cosine(x: Array, y: Array) -> Array:
-    return jnp.sum(x * y) * lax.rsqrt(jnp.sum(x * x) * jnp.sum(y * y) + TINY)
+def cosine(product: Array, x: Array, y: Array) -> Array:
+    """From the sums over two tensors' product and squares."""
+    return product * lax.rsqrt(x * y + TINY)
 
 
 def remember(old: History, mean: Float[Array, "..."]) -> History:
@@ -95,7 +108,8 @@ def remember(old: History, mean: Float[Array, "..."]) -> History:
         row = SECOND_DECAY * row + (1.0 - SECOND_DECAY) * jnp.mean(square, axis=dims[1])
         col = SECOND_DECAY * col + (1.0 - SECOND_DECAY) * jnp.mean(square, axis=dims[0])
     second = SECOND_DECAY * old.second + (1.0 - SECOND_DECAY) * flat * flat
-    alignment = ema(jnp.array(ALIGNMENT_DECAYS), old.alignment, cosine(flat, old.step))
+    along = cosine(jnp.sum(flat * old.step), jnp.sum(flat * flat), jnp.sum(old.step * old.step))
+    alignment = ema(jnp.array(ALIGNMENT_DECAYS), old.alignment, along)
     return History(ema(jnp.array(MOMENTUM_DECAYS), old.momentum, flat), second, row, col, old.step, alignment)
 
 
@@ -128,7 +142,7 @@ def raw_features(rows: Rows, effective: Float[Array, ""]) -> list[Float[Array, "
         slow * root,
         rows.mean * rows.factored,
         slow * rows.factored,
-        rows.mean * jnp.sqrt(effective) / (rows.spread + 1e-12),
+        rows.mean * jnp.sqrt(effective) / (rows.spread + LEAST_SPREAD),
         rows.sign,
     ]
 
@@ -138,8 +152,12 @@ NUM_FEATURES = 10 + len(MOMENTUM_DECAYS)
 
 def inverse_scales(rows: Rows, effective: Float[Array, ""]) -> Float[Array, "F"]:
     """1 / root mean square of each feature over the tensor; 1 for the sign agreement, which has no unit."""
-    squares = jnp.stack([jnp.mean(x * x) for x in raw_features(rows, effective)])
-    return lax.rsqrt(squares + TINY).at[-1].set(1.0)
+    return inverse_roots([jnp.mean(x * x) for x in raw_features(rows, effective)])
+
+
+def inverse_roots(squares: list[Array]) -> Float[Array, "F"]:
+    """`inverse_scales` from the mean squares."""
+    return lax.rsqrt(jnp.stack(squares) + TINY).at[-1].set(1.0)
 
 
 def features(rows: Rows, effective: Float[Array, ""], inverse: Float[Array, "F"]) -> Float[Array, "F N"]:
@@ -160,27 +178,42 @@ def scalars(
     The mean delta's size against the clients', the momentum's and the parameters'; the base's against the
     clients'; the number of clients; whether the tensor is factored; the alignments.
     """
-    mean_square = jnp.mean(cohort.mean**2)
-    sizes = [
-        log_ratio(mean_square, cohort.size),
-        log_ratio(mean_square, jnp.mean(history.momentum[1] ** 2)),
-        log_ratio(jnp.mean(base * base), cohort.size),
-        log_ratio(mean_square, jnp.mean(param * param)),
-        jnp.log(cohort.effective) / 4.0,
+    of_slow, of_base = jnp.mean(history.momentum[1] ** 2), jnp.mean(base * base)
+    sizes = Sizes(jnp.mean(cohort.mean**2), cohort.size, of_slow, of_base, jnp.mean(param * param))
+    return scalars_of(sizes, cohort.effective, history)
+
+
+def scalars_of(s: Sizes, effective: Float[Array, ""], history: History) -> Float[Array, "8"]:
+    """`scalars` from the mean squares."""
+    parts = [
+        log_ratio(s.mean, s.clients),
+        log_ratio(s.mean, s.slow),
+        log_ratio(s.base, s.clients),
+        log_ratio(s.mean, s.param),
+        jnp.log(effective) / 4.0,
         jnp.float32(history.row.size > 0),
     ]
-    return jnp.concatenate([jnp.stack(sizes), history.alignment])
+    return jnp.concatenate([jnp.stack(parts), history.alignment])
 
 
 def whole_model(
     cohorts: list[Cohort], histories: list[History], round_index: Int[Array, ""]
 ) -> Float[Array, "7"]:
     """What is equal for all tensors: alignments (by size), the clients' agreement, the time in the first rounds."""
-    counts = [c.mean.size for c in cohorts]
+    sums = [jnp.sum(c.mean**2) for c in cohorts]
+    return whole_model_of(
+        [c.mean.size for c in cohorts], sums, [c.size for c in cohorts], histories, round_index
+    )
+
+
+def whole_model_of(
+    counts: list[int], sums: list[Array], sizes: list[Array], histories: list[History], round_index: Array
+) -> Float[Array, "7"]:
+    """`whole_model` from the tensors' numbers of parameters, sums of squares of the mean delta, and sizes."""
     total = float(sum(counts))
     alignment = sum(h.alignment * (n / total) for h, n in zip(histories, counts, strict=True))
-    mean = sum(jnp.sum(c.mean**2) for c in cohorts) / total
-    of_clients = sum(c.size * (n / total) for c, n in zip(cohorts, counts, strict=True) if n)
+    mean = sum(sums) / total
+    of_clients = sum(size * (n / total) for size, n in zip(sizes, counts, strict=True) if n)
     time = jnp.tanh(round_index.astype(jnp.float32) / jnp.array(TIME_SCALES) - 1.0)
     agreement = log_ratio(jnp.asarray(mean), jnp.asarray(of_clients))
     return jnp.concatenate([jnp.asarray(alignment), agreement[None], time])

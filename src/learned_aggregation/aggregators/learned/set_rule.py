@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from learned_aggregation.aggregators.learned import set_sums
+from learned_aggregation.aggregators.learned import set_fused, set_sums
 from learned_aggregation.aggregators.learned.base import Base, make_base, rms
 from learned_aggregation.aggregators.learned.fast import in_blocks
 from learned_aggregation.aggregators.learned.fast_blocks import view_of, walk
@@ -31,6 +31,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     whole_model,
 )
 from learned_aggregation.errors import UserError
+from learned_aggregation.kernels.set_step import fits
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
 
 GAIN = 1.5
@@ -73,7 +74,23 @@ def set_rule(
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
+        leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
+        if limit is not None and fits(leaves + deltas):
+            steps, histories, velocity = set_fused.steps_and_history(
+                theta["nn"],
+                set_fused.terms_of(base, *rates),
+                rates[1],
+                deltas,
+                weight,
+                agg_state.history,
+                agg_state.velocity,
+                leaves,
+                agg_state.round,
+                trust=TRUST,
+                gain=GAIN,
+            )
+            return steps_to_tree(params, steps), SetState(histories, velocity, agg_state.round + 1)
         cohorts = [cohort_statistics(d, weight) for d in deltas]
         return from_cohorts(limit, rates, theta, cohorts, agg_state, params)
 
