@@ -29,6 +29,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     scalars,
     whole_model,
 )
+from learned_aggregation.aggregators.learned.set_packed import fits, packed_steps
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Theta
 
@@ -74,6 +75,20 @@ def set_rule(
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
         leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
+        if fits(leaves):
+            history, velocity, rounds = agg_state
+            steps, history, velocity = packed_steps(
+                theta["nn"],
+                base_rule(rates),
+                (GAIN, TRUST),
+                deltas,
+                weight,
+                history,
+                velocity,
+                rounds,
+                leaves,
+            )
+            return steps_to_tree(params, steps), SetState(history, velocity, rounds + 1)
         cohorts = [cohort_statistics(d, weight) for d in deltas]
         means = [c.mean.reshape(p.shape) for c, p in zip(cohorts, leaves, strict=True)]
         from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
