@@ -16,7 +16,8 @@ def window_gradient(
 
     With s_r the state before round r and m = 1 / length, the reverse pass is
 
-        a_r = (ds_{r+1}/ds_r)' a_{r+1} + m dloss_r/ds_r,    gradient = sum_r (ds_{r+1}/dtheta)' a_{r+1} + m dloss_r/dtheta
+        a_r = (ds_{r+1}/ds_r)' a_{r+1} + m dloss_r/ds_r
+        gradient = sum_r (ds_{r+1}/dtheta)' a_{r+1} + m dloss_r/dtheta
 
     Equal to jax.grad of `unroll` up to rounding. The forward pass runs what nobody differentiates, kernels where there
     are some, and keeps the states alone; a round is computed again when its turn comes. jax.grad of rematerialised
