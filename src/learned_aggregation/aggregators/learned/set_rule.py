@@ -30,6 +30,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     scalars,
     whole_model,
 )
+from learned_aggregation.aggregators.learned.set_packed import is_small, packed_steps
 from learned_aggregation.errors import UserError
 from learned_aggregation.kernels.set_step import fits
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
@@ -91,6 +92,20 @@ def set_rule(
                 gain=GAIN,
             )
             return steps_to_tree(params, steps), SetState(histories, velocity, agg_state.round + 1)
+        if is_small(leaves):
+            history, velocity, rounds = agg_state
+            steps, history, velocity = packed_steps(
+                theta["nn"],
+                base_rule(rates),
+                (GAIN, TRUST),
+                deltas,
+                weight,
+                history,
+                velocity,
+                rounds,
+                leaves,
+            )
+            return steps_to_tree(params, steps), SetState(history, velocity, rounds + 1)
         cohorts = [cohort_statistics(d, weight) for d in deltas]
         return from_cohorts(limit, rates, theta, cohorts, agg_state, params)
 

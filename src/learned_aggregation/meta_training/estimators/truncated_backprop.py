@@ -13,8 +13,8 @@ from learned_aggregation.meta_training.unroll import (
     restart_where,
     start_episode,
     start_midway,
-    unroll,
 )
+from learned_aggregation.meta_training.window_gradient import window_gradient
 from learned_aggregation.types import GradientEstimator, InnerProblem, Key, Metrics, Theta
 
 EXPLODED = 1e10
@@ -34,8 +34,8 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
     Exact for the window and without variance of its own, but biased for the episode: how theta shaped the
     incoming state is left out. Where training is chaotic the gradient can explode; set `schedule.clip`.
 
-    Reverse mode through the window. A round is recomputed when its turn comes (`jax.checkpoint`), so the
-    memory is L states and the inside of one round. A window whose gradient is not finite, or longer than EXPLODED,
+    Reverse mode through the window (`window_gradient`). A round is recomputed when its turn comes, so the memory is L
+    states and the inside of one round. A window whose gradient is not finite, or longer than EXPLODED,
     counts as zero: its problem diverged and the normalised loss sits at its cap, or the gradient exploded.
 
     Args:
@@ -45,7 +45,6 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
       Metz et al., "Understanding and correcting pathologies in the training of learned optimizers", ICML
       2019, arXiv:1810.10180 (its bias and its explosions).
     """
-    rematerialised = problem._replace(advance=jax.checkpoint(problem.advance))
 
     def init(theta: Theta, data: Any, key: Key) -> BackpropState:
         episode_key, reset_key = jax.random.split(key)
@@ -56,11 +55,7 @@ def truncated_backprop(problem: InnerProblem, schedule: EpisodeSchedule, std: fl
         restarted = BackpropState(problem.reset(theta, data, reset_key), start_episode(schedule, episode_key))
         inner, episode = restart_where(is_over(state.episode), restarted, state)
 
-        def meta_loss(theta: Theta):
-            end, losses = unroll(rematerialised, theta, inner, data, unroll_key, schedule.window)
-            return jnp.mean(losses), end
-
-        (loss, end), gradient = jax.value_and_grad(meta_loss, has_aux=True)(theta)
+        gradient, end, loss = window_gradient(problem, theta, inner, data, unroll_key, schedule.window)
         usable = optax.tree.norm(gradient) < EXPLODED  # false for NaN, and for a norm that overflows
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0.0), gradient)
         state = BackpropState(end, episode._replace(position=episode.position + 1))
