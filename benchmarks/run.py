@@ -20,7 +20,7 @@ from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
-KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families")
+KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families", "local_training")
 SCALING = {
     "num_grads": (2, 64),
     "num_local_steps": (1, 64),
@@ -43,6 +43,7 @@ def names() -> list[str]:
         "stream/digits",
         "stream/glyphs",
         "stream/glyphs_augmented",
+        *(f"local_training/{family}" for family in ("conv", "resnet", "vit", "transformer")),
         *scaling,
     ]
 
