@@ -156,7 +156,8 @@ def map_clients(run: Callable[..., Any], shared: Any, per_client: Any) -> Any:
     Returns:
       `run`'s results, leaves [K, ...].
     """
-    over_clients = jax.vmap(run, in_axes=(None, 0))
+    import os
+    over_clients = (lambda shared, some: jax.lax.map(lambda one: run(shared, one), some)) if os.environ.get('SEQ') else jax.vmap(run, in_axes=(None, 0))
     if _devices_of_job() == 1:
         return over_clients(shared, per_client)
     shared, per_client = _to_clients((shared, per_client))
