@@ -1,4 +1,5 @@
-"""The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates and an MLP's local training; on a GPU
+"""The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates, an MLP's local training and
+convolutions; on a GPU
 the aggregator's network, in Pallas (`pallas_step`).
 
 `python -m learned_aggregation.kernels` (which `make venv` runs) compiles the CPU's into the user's cache directory;
@@ -15,6 +16,7 @@ from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
 MLP_TARGET = "learned_aggregation_mlp_sgd"
+CONVOLUTION_TARGETS = tuple(f"learned_aggregation_convolution_{what}" for what in ("output", "images", "kernel"))
 
 
 @functools.cache
@@ -31,6 +33,8 @@ def _register(path: Path) -> bool:
         library = ctypes.CDLL(str(path))
     except OSError:  # damaged, or of another system: the other way is always open
         return False
-    for target, function in ((TARGET, library.AdafacStep), (MLP_TARGET, library.MlpSgd)):
+    convolutions = (library.Convolution, library.ConvolutionImages, library.ConvolutionKernel)
+    targets = (TARGET, MLP_TARGET, *CONVOLUTION_TARGETS)
+    for target, function in zip(targets, (library.AdafacStep, library.MlpSgd, *convolutions), strict=True):
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
     return True

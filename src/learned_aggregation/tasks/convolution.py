@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from learned_aggregation.kernels.convolution import Window, convolve_by_kernel, fits
+
 PIECE = 2**22
 """Bytes of patches that are cut at once: about a core's caches."""
 
@@ -35,6 +37,9 @@ def convolve(
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **rest)
     window, matrix = kernel.shape[:2], kernel.reshape(-1, kernel.shape[-1])
     pads = _pads(x.shape[1:3], window, strides, padding)
+    if fits(x, kernel):
+        (down, across), (rows, columns) = strides, pads
+        return convolve_by_kernel(x, kernel, Window((down, across), (tuple(rows), tuple(columns))))
 
     def multiply(x: Array) -> Array:
         return cut_windows(x, window, strides, pads) @ matrix
