@@ -81,9 +81,10 @@ Taps taps_of_input(const Shape& s) {
   return found;
 }
 
+// Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
 // sums [R, kWide] += in[r] [inner] times matrix [inner, kColumns].
 template <int R>
-inline void accumulate(const float* const* in, const float* matrix, int64_t inner, Vector sums[][kWide]) {
+__attribute__((noinline)) void accumulate(const float* const* in, const float* matrix, int64_t inner, Vector sums[][kWide]) {
   const float* at[R];
   Vector local[R][kWide];
   for (int r = 0; r < R; ++r) {
@@ -288,8 +289,21 @@ struct KernelGradient {
   template <int R>
   static void add(const float* x, const float* panel, const int32_t* from, const int32_t* row, int64_t pixels,
                   float* to, int64_t stride, int64_t left) {
-    Vector sums[R][kWide] = {};
-#pragma GCC unroll 2
+    Vector sums[R][kWide];
+    sum<R>(x, panel, from, row, pixels, sums);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < kWide; ++v) {
+        float* w = to + r * stride + v * kLanes;
+        store_some(w, load_some(w, left - v * kLanes) + sums[r][v], left - v * kLanes);
+      }
+  }
+
+  template <int R>
+  __attribute__((noinline)) static void sum(const float* x, const float* panel, const int32_t* from, const int32_t* row, int64_t pixels,
+                  Vector sums[][kWide]) {
+    Vector local[R][kWide];
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < kWide; ++v) local[r][v] = Vector{};
     for (int64_t p = 0; p < pixels; ++p) {
       const float* a = x + from[p];
       const float* b = panel + row[p];
@@ -299,13 +313,10 @@ struct KernelGradient {
         keep(right[v]);
       }
       for (int r = 0; r < R; ++r)
-        for (int v = 0; v < kWide; ++v) sums[r][v] += a[r] * right[v];
+        for (int v = 0; v < kWide; ++v) local[r][v] += a[r] * right[v];
     }
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < kWide; ++v) {
-        float* w = to + r * stride + v * kLanes;
-        store_some(w, load_some(w, left - v * kLanes) + sums[r][v], left - v * kLanes);
-      }
+      for (int v = 0; v < kWide; ++v) sums[r][v] = local[r][v];
   }
 
   template <int... R>
