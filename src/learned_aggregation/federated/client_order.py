@@ -33,8 +33,11 @@ def in_turn(task: Task, server: Server, batches: Batch, key: Key) -> bool:
     """
     if jax.default_backend() != "cpu":
         return False
-    shapes = (server.params, server.model_state, key, jax.tree.map(lambda leaf: leaf[0, 0], batches))
-    traced = jax.make_jaxpr(task.loss)(*jax.eval_shape(lambda: shapes))
+
+    def arguments():
+        return server.params, server.model_state, key, jax.tree.map(lambda leaf: leaf[0, 0], batches)
+
+    traced = jax.make_jaxpr(task.loss)(*jax.eval_shape(arguments))
     return any(_many_axes(step) for step in _steps(traced.jaxpr))
 
 

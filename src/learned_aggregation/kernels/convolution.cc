@@ -22,7 +22,7 @@ namespace {
 constexpr int kTile = kManyRegisters ? 8 : 6, kWide = 2, kColumns = kWide * kLanes;
 // Bytes: of the matrices that are read for many pixels one after another, and of the images that are read for each of
 // these in turn. They stay in a core's first and second cache.
-constexpr int64_t kFirstCache = 24 << 10, kSecondCache = 256 << 10;
+constexpr int64_t kFirstCache = 32 << 10, kSecondCache = 256 << 10;
 // The pixels whose gradients are summed before the sum goes to memory.
 constexpr int64_t kSummed = 192;
 
@@ -131,7 +131,8 @@ struct Sum {
     const int64_t block = across ? (at_once + kTile - 1) / kTile * kTile : at_once;
     std::vector<Part> parts;
     const int64_t most = std::max<int64_t>(kFirstCache / (kColumns * static_cast<int64_t>(sizeof(float))), 1);
-    const int64_t channels = std::min(inner, most), together = std::max<int64_t>(1, most / inner);
+    const int64_t channels = (inner + (inner + most - 1) / most - 1) / ((inner + most - 1) / most);
+    const int64_t together = std::max<int64_t>(1, most / inner);
     for (int64_t c = 0; c < inner; c += channels)
       for (int64_t t = 0; t < taps.taps; t += together)
         parts.push_back({t, std::min(t + together, taps.taps), c, std::min(c + channels, inner)});
