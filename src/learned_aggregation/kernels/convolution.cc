@@ -21,8 +21,9 @@ namespace {
 // Of a tile of sums in registers: pixels (or channels in), vectors of channels out.
 constexpr int kTile = kManyRegisters ? 8 : 6, kWide = 2, kColumns = kWide * kLanes;
 // Bytes: of the matrices that are read for many pixels one after another, and of the images that are read for each of
-// these in turn. They stay in a core's first and second cache.
-constexpr int64_t kFirstCache = 32 << 10, kSecondCache = 256 << 10;
+// these in turn. Both lie in a core's second cache: matrices that fit the first one make sums go to memory and back so
+// often that it costs more than the way from the second (5 % at 64 to 256 channels).
+constexpr int64_t kMatrices = 96 << 10, kImages = 256 << 10;
 // The pixels whose gradients are summed before the sum goes to memory.
 constexpr int64_t kSummed = 192;
 
@@ -111,7 +112,7 @@ inline void accumulate(std::integer_sequence<int, R...>, int rows, const float* 
   ((rows == R + 1 ? accumulate<R + 1>(in, matrix, inner, sums) : void()), ...);
 }
 
-// Part of the window's sum: some taps and some channels, whose matrices fit the first cache.
+// Part of the window's sum: some taps and some channels, whose matrices are at most kMatrices bytes.
 struct Part {
   int64_t tap, end_tap, channel, end_channel;
 };
@@ -127,10 +128,10 @@ struct Sum {
   void run() const {
     // Small images side by side: their pixels at one place have the same taps inside.
     const bool across = taps.pixels <= 2 * kTile;
-    const int64_t at_once = std::max<int64_t>(1, kSecondCache / (in_image * static_cast<int64_t>(sizeof(float))));
+    const int64_t at_once = std::max<int64_t>(1, kImages / (in_image * static_cast<int64_t>(sizeof(float))));
     const int64_t block = across ? (at_once + kTile - 1) / kTile * kTile : at_once;
     std::vector<Part> parts;
-    const int64_t most = std::max<int64_t>(kFirstCache / (kColumns * static_cast<int64_t>(sizeof(float))), 1);
+    const int64_t most = std::max<int64_t>(kMatrices / (kColumns * static_cast<int64_t>(sizeof(float))), 1);
     const int64_t channels = (inner + (inner + most - 1) / most - 1) / ((inner + most - 1) / most);
     const int64_t together = std::max<int64_t>(1, most / inner);
     for (int64_t c = 0; c < inner; c += channels)
