@@ -8,7 +8,6 @@ One row: K clients, H local steps each, from the server's model to the deltas. P
 parameters on the same batches, and must find the same losses.
 """
 
-import itertools
 import json
 import math
 import os
@@ -30,6 +29,11 @@ SIDE, CHANNELS, CLASSES = 32, 3, 10
 LENGTH, VOCABULARY = 64, 256
 TOLERANCE = 2e-3
 """The largest relative difference of a client's mean loss, ours and PyTorch's, that is called the same work."""
+
+
+def missing() -> str:
+    """What is missing to run beside PyTorch; "" where nothing is."""
+    return "" if FRAMEWORKS.exists() else "the environment of make bench-frameworks"
 
 
 class Work(NamedTuple):
@@ -271,6 +275,7 @@ def _measure(work: Work, repeats: int, peak: float) -> dict[str, Any]:
         peak_gflops=peak / 1e9,
         share_of_peak=work.flop / peak / float(np.median(seconds["ours"])),
         compile_s=compile_s,
+        load=os.getloadavg()[0],
     )
     if torch is not None:
         found["torch_s"] = float(np.median(seconds["torch"]))
@@ -287,8 +292,3 @@ def _check(work: Work, losses: np.ndarray, theirs: np.ndarray) -> None:
             f"local_training/{work.family}/{work.width}: expected PyTorch's losses {theirs}, got {losses}. "
             "The two do not do the same work."
         )
-
-
-def names() -> list[str]:
-    """Of the rows, one by one."""
-    return ["/".join(("local_training", *map(str, one))) for one in itertools.product(FAMILIES, WIDTHS)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.families import ENTRANTS, FAMILIES
+from benchmarks.local_training import FAMILIES as CLIENTS
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -43,7 +44,7 @@ def names() -> list[str]:
         "stream/digits",
         "stream/glyphs",
         "stream/glyphs_augmented",
-        *(f"local_training/{family}" for family in ("conv", "resnet", "vit", "transformer")),
+        *(f"local_training/{family}" for family in CLIENTS),
         *scaling,
     ]
 

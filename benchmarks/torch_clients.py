@@ -243,7 +243,9 @@ def candidates(family: str, work: Any, sizes: dict[str, Any]) -> Iterator[tuple[
             weights = Weights(params)
             model = MODELS[family](weights, sizes).train()
             if weights.used != set(params):
-                raise SystemExit(f"torch: expected to use every parameter, left {set(params) - weights.used}.")
+                raise SystemExit(
+                    f"torch: expected to use every parameter, left {set(params) - weights.used}."
+                )
             if memory is torch.channels_last:
                 model = model.to(memory_format=memory)
             batches = [

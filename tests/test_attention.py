@@ -43,10 +43,11 @@ def test_attention_is_attention(causal, monkeypatch):
     def theirs(query, key, value):
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
 
-    expected = theirs(*random(*[(1, 5, 2, 3)] * 3))
-    assert_equal(lambda *parts: attend(*parts, causal), theirs, [(2, 5, 3, 4)] * 3)
+    query, key, value = random(*[(1, 5, 2, 3)] * 3)
+    expected = theirs(query, key, value)
+    assert_equal(lambda q, k, v: attend(q, k, v, causal), theirs, [(2, 5, 3, 4)] * 3)
     monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *_, **__: pytest.fail("XLA's attention"))
-    np.testing.assert_allclose(attend(*random(*[(1, 5, 2, 3)] * 3), causal), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(attend(query, key, value, causal), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(3, 5), (5, 3)])
@@ -73,4 +74,4 @@ def test_other_backends_keep_their_own(monkeypatch):
         return str(jax.make_jaxpr(function)(*random(*shapes)))
 
     assert "custom_vjp" not in program(product, (2, 3), (3, 4))
-    assert "custom_vjp" not in program(lambda *x: attend(*x, True), *[(1, 3, 2, 4)] * 3)
+    assert "custom_vjp" not in program(lambda q, k, v: attend(q, k, v, True), *[(1, 3, 2, 4)] * 3)

@@ -16,7 +16,7 @@ from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.models.resnet import ResNet, _Depth
 from learned_aggregation.tasks.models.transformer import Transformer
 from learned_aggregation.tasks.models.vit import VisionTransformer
-from learned_aggregation.types import Server
+from learned_aggregation.types import ClientState, Server
 
 CLIENTS, STEPS, BATCH, CLASSES = 3, 2, 4, 5
 MODELS = {
@@ -51,13 +51,13 @@ def batches(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_all_but_mlps_run_in_turn(name):
     one = task(name)
-    server = Server(*one.init(jax.random.key(0)), (), ())
+    server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
     assert in_turn(one, server, batches(name), jax.random.key(0)) == (name != "mlp")
 
 
 def test_side_by_side_on_other_backends(monkeypatch):
     one = task("conv")
-    server = Server(*one.init(jax.random.key(0)), (), ())
+    server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not in_turn(one, server, batches("conv"), jax.random.key(0))
 
@@ -74,7 +74,9 @@ def test_both_orders_agree(name, monkeypatch):
         @jax.value_and_grad
         def run(rate):
             work = independently(local_training(one, optax.sgd(rate)))
-            update, _ = work.run(Server(params, state, (), ()), data, jnp.ones(CLIENTS), (), jax.random.key(0))
+            update, _ = work.run(
+                Server(params, state, (), ClientState((), ())), data, jnp.ones(CLIENTS), (), jax.random.key(0)
+            )
             return sum(jnp.sum(jnp.sin(30.0 * leaf)) for leaf in jax.tree.leaves(update.delta))
 
         return run(jnp.array([0.05, 0.1]))

@@ -25,10 +25,11 @@ def in_turn(task: Task, server: Server, batches: Batch, key: Key) -> bool:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from learned_aggregation.types import Server
+      >>> from learned_aggregation.types import ClientState, Server
       >>> loss = lambda params, state, key, batch: (jnp.mean(batch["x"] @ params), (state, {}))
       >>> task = Task("linear", lambda key: (jnp.ones(3), ()), loss, lambda *_: {}, None)
-      >>> in_turn(task, Server(jnp.ones(3), (), (), ()), {"x": jnp.ones((8, 4, 32, 3))}, jax.random.key(0))
+      >>> server, batches = Server(jnp.ones(3), (), (), ClientState((), ())), {"x": jnp.ones((8, 4, 32, 3))}
+      >>> in_turn(task, server, batches, jax.random.key(0))
       False
     """
     if jax.default_backend() != "cpu":

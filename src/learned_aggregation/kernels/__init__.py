@@ -16,7 +16,9 @@ from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
 MLP_TARGET = "learned_aggregation_mlp_sgd"
-CONVOLUTION_TARGETS = tuple(f"learned_aggregation_convolution_{what}" for what in ("output", "images", "kernel"))
+CONVOLUTION_TARGETS = tuple(
+    f"learned_aggregation_convolution_{what}" for what in ("output", "images", "kernel")
+)
 
 
 @functools.cache

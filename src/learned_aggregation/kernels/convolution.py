@@ -1,13 +1,12 @@
-"""A convolution and its gradients as calls of a kernel on a CPU: each is bilinear, and each one's gradients are the others.
+"""A convolution and its gradients as calls of a kernel on a CPU. Each is bilinear; its gradients are the other two.
 
-    forward   out[p]  = sum over taps t of x[p + t] kernel[t]
-    images    dx[q]   = sum over taps t of dout[q - t] kernel[t]'
-    kernel    dk[t]   = sum over pixels p of x[p + t]' dout[p]
+forward   out[p]  = sum over taps t of x[p + t] kernel[t]
+images    dx[q]   = sum over taps t of dout[q - t] kernel[t]'
+kernel    dk[t]   = sum over pixels p of x[p + t]' dout[p]
 """
 
-import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,8 +60,8 @@ def _call(target: str, shape: tuple[int, ...], window: Window, left: Array, righ
     return jax.ffi.ffi_call(target, result, vmap_method="sequential")(left, right, **attributes)
 
 
-def _differentiable(call: Callable[..., Array]) -> Callable[..., Array]:
-    return functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))(call)
+def _differentiable(call: Callable[..., Array]) -> Any:
+    return jax.custom_vjp(call, nondiff_argnums=(0, 1))
 
 
 @_differentiable

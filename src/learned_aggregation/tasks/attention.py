@@ -1,6 +1,6 @@
 """Attention between the positions of a sequence, with few passes over the scores on a CPU."""
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ def attend(
 ) -> Float[Array, "B S N H"]:
     """softmax(query key' / sqrt(H)) value for each of N heads; causal: a position sees itself and those before it.
 
-    Equal to jax.nn.dot_product_attention up to rounding, which other backends run. On a CPU the gradient is written out:
-    the softmax's needs its output only, and the sum in it is one over H and not over S:
+    Equal to jax.nn.dot_product_attention up to rounding, which other backends run. On a CPU the gradient is written
+    out: the softmax's needs its output only, and the sum in it is one over H and not over S:
 
         d score = p * (d p - sum_H(out * d out)),  d p = d out value'
 
@@ -27,12 +27,7 @@ def attend(
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
     query = query * query.shape[-1] ** -0.5
     by_head = (part.swapaxes(1, 2) for part in (query, key, value))
-    return _attend(causal, *by_head).swapaxes(1, 2)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(causal: bool, query: Array, key: Array, value: Array) -> Float[Array, "B N S H"]:
-    return _forward(causal, query, key, value)[0]
+    return jnp.swapaxes(_attend(causal, *by_head), 1, 2)
 
 
 def _forward(causal: bool, query: Array, key: Array, value: Array):
@@ -52,4 +47,9 @@ def _backward(causal: bool, kept: tuple[Array, ...], above: Array) -> tuple[Arra
     return of_scores @ key, of_scores.mT @ query, weight.mT @ above
 
 
+def _output(causal: bool, query: Array, key: Array, value: Array) -> Float[Array, "B N S H"]:
+    return _forward(causal, query, key, value)[0]
+
+
+_attend: Any = jax.custom_vjp(_output, nondiff_argnums=(0,))
 _attend.defvjp(_forward, _backward)

@@ -49,7 +49,9 @@ class VisionTransformer(nn.Module):
         )
         x = cast(Array, Layers(block, self.layers, self.remat, name="layers")(x))
         first = nn.LayerNorm(name="norm")(x[:, 0])
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, dot_general=product, name="head")(first)
+        return nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.zeros, dot_general=product, name="head"
+        )(first)
 
 
 def cut_patches(images: Array, patch: int) -> Array:
