@@ -74,15 +74,17 @@ def _conv(width: int, K: int, H: int) -> Work:
 
 def _resnet(width: int, K: int, H: int) -> Work:
     first = 2 * (SIDE // 2) ** 2 * 49 * CHANNELS * width
-    forward, before, side = first + 2 * 8 * width * CLASSES, width, SIDE // 4
-    for stage in range(4):
+    # At 256 without its last two stages, which would make it 179 M parameters, 0.7 GB for each of many copies.
+    stages = 4 if width < 256 else 2
+    forward, before, side = first + 2 * 2 ** (stages - 1) * width * CLASSES, width, SIDE // 4
+    for stage in range(stages):
         channels = width * 2**stage
         side = side if stage == 0 else side // 2
         shortcut = before * channels if stage else 0
         forward += 2 * side**2 * (9 * before * channels + 3 * 9 * channels**2 + shortcut)
         before = channels
     # At a larger rate its losses after a step differ by a rounding, after four by a hundredth: no check of anything.
-    return Work("resnet", width, K, H, 32, "sgd", 1e-3, forward, first)
+    return Work("resnet", width, K, H, 32, "sgd", 1e-3, forward, first, layers=stages)
 
 
 def _blocks(width: int, length: int, layers: int, inner: int) -> float:
@@ -118,7 +120,7 @@ def task_of(work: Work) -> Any:
     width, heads, layers = work.width, work.heads, work.layers
     model = {
         "conv": lambda: ConvNet((width,) * 3, CLASSES),
-        "resnet": lambda: ResNet(DEPTHS["18"], False, CLASSES, width=width),
+        "resnet": lambda: ResNet(DEPTHS["18"]._replace(blocks=(2,) * layers), False, CLASSES, width=width),
         "vit": lambda: VisionTransformer(work.patch, width, 4 * width, heads, layers, CLASSES),
         "transformer": lambda: Transformer(width, 4 * width, heads, layers, VOCABULARY),
     }[work.family]()

@@ -121,7 +121,7 @@ class ResidualBlock(nn.Module):
 def resnet(weights: Weights, sizes: Mapping[str, int]) -> nn.Module:
     blocks = [
         ResidualBlock(weights, f"stage_{stage}_block_{block}", 2 if stage > 0 and block == 0 else 1)
-        for stage in range(4)
+        for stage in range(sizes["layers"])
         for block in range(2)
     ]
     stem = [weights.conv("stem_conv", 2, False), weights.batch_norm("stem_norm"), nn.ReLU(inplace=True)]
@@ -228,36 +228,38 @@ def round_of(
     return run
 
 
-def candidates(family: str, work: Any, sizes: dict[str, Any]) -> Iterator[tuple[str, Round]]:
-    """(name, round) of every memory format and way of the optimizer."""
-    params = {name[7:]: value for name, value in work.items() if name.startswith("params/")}
+def candidates(family: str) -> dict[str, tuple[Any, dict[str, bool]]]:
+    """name -> (memory format, the optimizer's way)."""
+    formats = {"contiguous": torch.contiguous_format}
+    if family in ("conv", "resnet"):
+        formats["channels_last"] = torch.channels_last
+    names = ("for each tensor", "foreach", "fused")
+    return {
+        f"{name}, {what}": (memory, way)
+        for name, memory in formats.items()
+        for what, way in zip(names, OPTIMIZER_WAYS, strict=True)
+    }
+
+
+def program(work: Any, sizes: dict[str, Any], memory: Any, way: dict[str, bool]) -> Round:
+    """The clients of WORK.npz in a memory format, with an optimizer's way."""
+    family = sizes["family"]
+    weights = Weights({name[7:]: work[name] for name in work.files if name.startswith("params/")})
+    model = MODELS[family](weights, sizes).train().to(memory_format=memory)
+    if weights.used != set(weights.flat):
+        raise SystemExit(f"torch: expected to use every parameter, left {set(weights.flat) - weights.used}.")
     inputs, labels = torch.from_numpy(work["inputs"]), torch.from_numpy(work["labels"]).long()
-    formats = [("contiguous", torch.contiguous_format)]
     if family in ("conv", "resnet"):
         inputs = inputs.flip(3, 4).permute(0, 1, 2, 5, 3, 4).contiguous()
-        formats.append(("channels_last", torch.channels_last))
     elif family == "transformer":
         inputs = inputs.long()
-    for name, memory in formats:
-        for way in OPTIMIZER_WAYS:
-            weights = Weights(params)
-            model = MODELS[family](weights, sizes).train()
-            if weights.used != set(params):
-                raise SystemExit(
-                    f"torch: expected to use every parameter, left {set(params) - weights.used}."
-                )
-            if memory is torch.channels_last:
-                model = model.to(memory_format=memory)
-            batches = [
-                [(x.contiguous(memory_format=memory), y) for x, y in zip(*client, strict=True)]
-                for client in zip(inputs, labels, strict=True)
-            ]
-
-            def make(parameters: Iterator[nn.Parameter], way: dict[str, bool] = way) -> Any:
-                return optimizer_of(sizes["optimizer"], sizes["rate"], parameters, way)
-
-            [(what, on)] = way.items()
-            yield f"{name}, {what if on else 'for each tensor'}", round_of(model, batches, make)
+    batches = [
+        [(x.contiguous(memory_format=memory) if x.ndim == 4 else x, y) for x, y in zip(*client, strict=True)]
+        for client in zip(inputs, labels, strict=True)
+    ]
+    return round_of(
+        model, batches, lambda parameters: optimizer_of(sizes["optimizer"], sizes["rate"], parameters, way)
+    )
 
 
 def timed(run: Round, clients: int, steps: int) -> tuple[float, list[float]]:
@@ -272,12 +274,14 @@ def main() -> None:
     torch.set_num_threads(1)
     work = np.load(Path(sys.argv[1]))
     sizes = json.loads(str(work["sizes"]))
-    trials: dict[str, tuple[float, Round]] = {}
-    for name, run in candidates(sizes["family"], work, sizes):
+    ways, trials = candidates(sizes["family"]), {}
+    for name, way in ways.items():  # one in memory at a time
+        run = program(work, sizes, *way)
         first, _ = timed(run, 1, 1)
-        trials[name] = min(timed(run, 1, 1)[0] for _ in range(1 if first > 1 else 5)), run
-    best = min(trials, key=lambda name: trials[name][0])
-    run = trials[best][1]
+        trials[name] = min(timed(run, 1, 1)[0] for _ in range(1 if first > 1 else 5))
+        del run
+    best = min(trials, key=lambda name: trials[name])
+    run = program(work, sizes, *ways[best])
     print(json.dumps({"way": best, "version": torch.__version__}), flush=True)
     for _ in sys.stdin:
         seconds, losses = timed(run, *work["inputs"].shape[:2])
