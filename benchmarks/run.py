@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.families import ENTRANTS, FAMILIES
+from benchmarks.local_training import FAMILIES as CLIENTS
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -24,7 +25,7 @@ REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "strea
 REPEATS |= dict.fromkeys(SERVERS, 1)
 KINDS = (
     *("outer_step", "aggregator", "aggregator_set", "sweep", "fedavg", "stream", "server"),
-    *("scaling", "families"),
+    *("scaling", "families", "local_training"),
 )
 SCALING = {
     "num_grads": (2, 64),
@@ -50,6 +51,7 @@ def names() -> list[str]:
         "stream/glyphs",
         "stream/glyphs_augmented",
         *SERVERS,
+        *(f"local_training/{family}" for family in CLIENTS),
         *scaling,
     ]
 

@@ -1,4 +1,6 @@
-"""convolve: nn.Conv's function on a CPU, equal to XLA's own convolution."""
+"""convolve: nn.Conv's function on a CPU, by a kernel or without it, equal to XLA's own convolution."""
+
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +8,28 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from learned_aggregation import kernels
+from learned_aggregation.kernels import compiled
 from learned_aggregation.tasks import convolution
 from learned_aggregation.tasks.models.conv import conv
 from learned_aggregation.tasks.models.resnet import ResNet, _Depth
 
 NATIVE = jax.lax.conv_general_dilated
+WAYS = ("kernel", "patches")
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Convolutions by the kernel, and without it, by patches."""
+    if request.param == "patches":
+        monkeypatch.setattr(convolution, "fits", lambda *_: False)
+    elif shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    else:
+        compiled.build()
+        kernels.available.cache_clear()
+        assert kernels.available()
+    return request.param
 
 
 def with_gradients(model):
@@ -27,7 +46,7 @@ def with_gradients(model):
     ("window", "stride", "side", "piece"),
     [((3, 3), 2, 6, 2**22), ((2, 3), 1, 4, 2000), ((1, 1), 2, 5, 1), ((5, 4), 2, 8, 2000)],
 )
-def test_it_is_the_convolution(window, stride, side, piece, monkeypatch):
+def test_it_is_the_convolution(window, stride, side, piece, way, monkeypatch):
     monkeypatch.setattr(convolution, "PIECE", piece)
     monkeypatch.setattr(jax.lax, "conv_general_dilated", lambda *_, **__: pytest.fail("XLA's convolution"))
     ours = nn.Conv(3, window, stride, conv_general_dilated=convolution.convolve)
@@ -38,6 +57,61 @@ def test_it_is_the_convolution(window, stride, side, piece, monkeypatch):
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
+
+
+# Batch, sides, channels, channels out, window, strides, padding. Tiles of pixels in one image and across images, with
+# rests; few channels, which widen the window's rows; a window beyond the image, and one that leaves pixels out.
+CASES = [
+    (2, (7, 6), 5, 19, (3, 2), (2, 1), "SAME"),
+    (3, (6, 6), 33, 40, (3, 3), (1, 1), "SAME"),
+    (20, (3, 3), 17, 33, (3, 3), (1, 1), "SAME"),
+    (9, (4, 4), 64, 8, (1, 1), (2, 2), "VALID"),
+    (11, (1, 1), 20, 20, (3, 3), (1, 1), "SAME"),
+    (2, (9, 9), 2, 7, (2, 2), (3, 3), ((0, 1), (2, 0))),
+    (1, (15, 15), 16, 16, (5, 5), (2, 2), ((2, 2), (2, 2))),
+    (1, (5, 5), 300, 3, (3, 3), (1, 1), "SAME"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_kernel_and_its_derivatives(case):
+    """The output, its gradients, and the gradients of those, where each of the three programs is another's gradient."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    compiled.build()
+    kernels.available.cache_clear()
+    batch, sides, channels, out, window, strides, padding = case
+    keys = jax.random.split(jax.random.key(0), 4)
+    x, dx = (jax.random.normal(key, (batch, *sides, channels)) for key in keys[:2])
+    kernel, dk = (jax.random.normal(key, (*window, channels, out)) for key in keys[2:])
+
+    def ours(x, kernel):
+        assert convolution.fits(x, kernel)
+        return convolution.convolve(x, kernel, strides, padding)
+
+    def theirs(x, kernel):
+        return NATIVE(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def derivatives(function):
+        def scalar(x, kernel):
+            return jnp.sum(function(x, kernel) ** 2)
+
+        def of_gradients(x, kernel):
+            gx, gk = jax.grad(scalar, (0, 1))(x, kernel)
+            return jnp.sum(gx * dx) + jnp.sum(gk * dk)
+
+        return jax.jit(
+            lambda *at: (function(*at), jax.grad(scalar, (0, 1))(*at), jax.grad(of_gradients, (0, 1))(*at))
+        )(x, kernel)
+
+    found, expected = (jax.tree.leaves(derivatives(function)) for function in (ours, theirs))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
+
+
+def test_the_kernel_is_for_float32_only():
+    half = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
+    assert not convolution.fits(half, jnp.ones((3, 3, 2, 3), jnp.bfloat16))
 
 
 def test_models_keep_their_parameters():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from learned_aggregation import kernels
 from learned_aggregation.federated.local_training import local_training
+from learned_aggregation.federated.mlp_sgd import sgd_training
 from learned_aggregation.kernels import compiled
-from learned_aggregation.kernels.mlp_sgd import sgd_training
 from learned_aggregation.problems.task_augmentation import augment_task, draw_augmentation
 from learned_aggregation.tasks.models.mlp import MLP
 from learned_aggregation.tasks.objectives.classification import classification

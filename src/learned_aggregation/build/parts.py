@@ -11,8 +11,8 @@ from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients import ADAPTIVE, LOCAL_OPTIMIZERS
 from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.local_training import LocalTraining, local_training
+from learned_aggregation.federated.mlp_sgd import sgd_training
 from learned_aggregation.federated.parts import assemble
-from learned_aggregation.kernels.mlp_sgd import sgd_training
 from learned_aggregation.meta_testing.program import Rates
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of

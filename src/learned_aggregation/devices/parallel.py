@@ -159,7 +159,7 @@ def map_jobs(job: Callable[..., Any], mesh: Mesh, chunk: int | None = None) -> C
     )
 
 
-def map_clients(run: Callable[..., Any], shared: Any, per_client: Any) -> Any:
+def map_clients(run: Callable[..., Any], shared: Any, per_client: Any, in_turn: bool = False) -> Any:
     """`run(shared, one client's)` over the leading axis of `per_client`; inside `map_jobs` over its devices too.
 
     Each device of the job computes its share of the clients, and all of them get all results. Differentiable, by
@@ -169,10 +169,16 @@ def map_clients(run: Callable[..., Any], shared: Any, per_client: Any) -> Any:
     Args:
       run: (shared, per_client without its leading axis) -> pytree of arrays.
       per_client: leaves [K, ...], K divisible by the devices of a job.
+      in_turn: a device runs its clients one after another, not side by side.
     Returns:
       `run`'s results, leaves [K, ...].
     """
-    over_clients = jax.vmap(run, in_axes=(None, 0))
+
+    def over_clients(shared: Any, some: Any) -> Any:
+        if in_turn:
+            return jax.lax.map(lambda one: run(shared, one), some)
+        return jax.vmap(run, in_axes=(None, 0))(shared, some)
+
     if _devices_of_job() == 1:
         return over_clients(shared, per_client)
     shared, per_client = _to_clients((shared, per_client))

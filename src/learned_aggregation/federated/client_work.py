@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.devices.parallel import map_clients
 from learned_aggregation.federated.averaging import weighted_mean
+from learned_aggregation.federated.client_order import in_turn
 from learned_aggregation.federated.local_training import LocalTraining
 from learned_aggregation.types import (
     Batch,
@@ -45,6 +46,7 @@ def independently(local: LocalTraining) -> ClientWork:
             lambda model, one: local.run(*model, *one),
             (server.params, server.model_state),
             (states, keys, batches),
+            in_turn(local.task, server, batches, key),
         )
         model_state = jax.tree.map(
             lambda leaf, before: jnp.where(_present(weight, before.ndim), leaf, before),

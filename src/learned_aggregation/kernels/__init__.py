@@ -1,4 +1,5 @@
-"""The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates and an MLP's local training; on a GPU
+"""The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates, an MLP's local training and
+convolutions; on a GPU
 the aggregator's network, in Pallas (`pallas_step`).
 
 `python -m learned_aggregation.kernels` (which `make venv` runs) compiles the CPU's into the user's cache directory;
@@ -18,12 +19,16 @@ MLP_TARGET = "learned_aggregation_mlp_sgd"
 SET_STATISTICS_TARGET = "learned_aggregation_set_statistics"
 SET_SQUARES_TARGET = "learned_aggregation_set_squares"
 SET_STEP_TARGET = "learned_aggregation_set_step"
+CONVOLUTION_TARGETS = tuple(
+    f"learned_aggregation_convolution_{what}" for what in ("output", "images", "kernel")
+)
 SYMBOLS = {
     TARGET: "AdafacStep",
     MLP_TARGET: "MlpSgd",
     SET_STATISTICS_TARGET: "SetStatistics",
     SET_SQUARES_TARGET: "SetSquares",
     SET_STEP_TARGET: "SetStep",
+    **dict(zip(CONVOLUTION_TARGETS, ("Convolution", "ConvolutionImages", "ConvolutionKernel"), strict=True)),
 }
 """What jax.ffi calls them -> their symbols in the library."""
 

@@ -13,7 +13,9 @@ from learned_aggregation.data.cache import cache_dir
 from learned_aggregation.errors import UserError
 
 HERE = Path(__file__).parent
-SOURCES = tuple(HERE / name for name in ("aggregator.cc", "mlp_sgd.cc", "set_statistics.cc", "set_step.cc"))
+SOURCES = tuple(
+    HERE / f"{name}.cc" for name in ("aggregator", "mlp_sgd", "set_statistics", "set_step", "convolution")
+)
 READ = (*SOURCES, *sorted(HERE.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno")
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from learned_aggregation.kernels.convolution import Window, convolve_by_kernel, fits
+
 PIECE = 2**22
 """Bytes of patches that are cut at once: about a core's caches."""
 
@@ -24,7 +26,8 @@ def convolve(
 
     Equal to jax.lax.conv_general_dilated up to rounding. Clients that train side by side have kernels of their own;
     XLA's CPU backend runs such grouped convolutions, and any inside a loop, over ten times slower than a matrix
-    product of the same size. On a CPU this is therefore a product of the images' patches and the kernel:
+    product of the same size. On a CPU this is therefore a kernel of ours (`kernels/convolution.cc`). Where that is not
+    compiled, or the images are not float32, it is a product of the images' patches and the kernel:
 
         out[b, i, j] = sum_{k, l, c} padded x[b, i*stride + k, j*stride + l, c] * kernel[k, l, c]
 
@@ -35,6 +38,9 @@ def convolve(
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **rest)
     window, matrix = kernel.shape[:2], kernel.reshape(-1, kernel.shape[-1])
     pads = _pads(x.shape[1:3], window, strides, padding)
+    if fits(x, kernel):
+        (down, across), ((above, below), (left, right)) = strides, pads
+        return convolve_by_kernel(x, kernel, Window((down, across), ((above, below), (left, right))))
 
     def multiply(x: Array) -> Array:
         return cut_windows(x, window, strides, pads) @ matrix

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from learned_aggregation.tasks.attention import attend
+from learned_aggregation.tasks.products import product
+
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): [B, S, D] -> [B, S, D].
@@ -30,13 +33,13 @@ class Block(nn.Module):
             )
             for name in ("query", "key", "value")
         )
-        mixed = jax.nn.dot_product_attention(query, key, value, is_causal=self.causal)
+        mixed = attend(query, key, value, self.causal)
         x = x + self._dense(width, "out")(mixed.reshape(*h.shape[:-1], -1))
         h = nn.gelu(self._dense(self.mlp, "mlp_1")(nn.LayerNorm(name="norm_2")(x)))
         return x + self._dense(width, "mlp_2")(h)
 
     def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, kernel_init=self.kernel_init, name=name)
+        return nn.Dense(features, kernel_init=self.kernel_init, dot_general=product, name=name)
 
 
 class Layers(nn.Module):

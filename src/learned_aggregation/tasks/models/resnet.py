@@ -54,6 +54,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """7x7 convolution of stride 2, 3x3 max-pooling of stride 2, four stages of 64..512 channels, linear output.
 
+    `width` is the first stage's number of channels; each stage has twice those of the one before.
+
     The stem is that of ImageNet at every image size, as in the published 32 and 64-pixel experiments. Running
     statistics (collection "batch_stats"): mean <- 0.9 mean + 0.1 batch mean, and so for the variance.
 
@@ -66,6 +68,7 @@ class ResNet(nn.Module):
     group_norm: bool
     num_classes: int
     remat: bool = False
+    width: int = 64
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -74,14 +77,14 @@ class ResNet(nn.Module):
             if self.group_norm
             else functools.partial(nn.BatchNorm, not train, momentum=0.9, epsilon=1e-5)
         )
-        x = Conv(64, (7, 7), (2, 2), name="stem_conv")(x)
+        x = Conv(self.width, (7, 7), (2, 2), name="stem_conv")(x)
         x = nn.max_pool(nn.relu(norm(name="stem_norm")(x)), (3, 3), (2, 2), "SAME")
         block_of = cast(type[Block], nn.remat(Block)) if self.remat else Block
         for stage, blocks in enumerate(self.depth.blocks):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"stage_{stage}_block_{block}"
-                x = block_of(64 * 2**stage, stride, self.depth.bottleneck, norm, name=name)(x)
+                x = block_of(self.width * 2**stage, stride, self.depth.bottleneck, norm, name=name)(x)
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
 
 

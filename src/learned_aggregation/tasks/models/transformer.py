@@ -5,6 +5,7 @@ import functools
 from flax import linen as nn
 
 from learned_aggregation.tasks.names import parse_sizes
+from learned_aggregation.tasks.products import product
 from learned_aggregation.tasks.transformer_layers import Block, Layers
 
 HEAD_SIZE = 32
@@ -41,7 +42,9 @@ class Transformer(nn.Module):
         embedding_init = nn.initializers.truncated_normal(1.0)
         x = nn.Embed(self.vocabulary, self.hidden, embedding_init=embedding_init, name="embed")(tokens)
         x = Layers(block, self.layers, self.remat, name="layers")(x)
-        return nn.Dense(self.vocabulary, kernel_init=_fan_in(1.0), name="head")(nn.LayerNorm(name="norm")(x))
+        return nn.Dense(self.vocabulary, kernel_init=_fan_in(1.0), dot_general=product, name="head")(
+            nn.LayerNorm(name="norm")(x)
+        )
 
 
 def _fan_in(scale: float):

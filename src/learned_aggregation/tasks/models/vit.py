@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks.names import parse_sizes
+from learned_aggregation.tasks.products import product
 from learned_aggregation.tasks.transformer_layers import Block, Layers
 
 
@@ -33,7 +34,7 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = nn.Dense(self.hidden, name="embed")(cut_patches(x, self.patch))
+        x = nn.Dense(self.hidden, dot_general=product, name="embed")(cut_patches(x, self.patch))
         token = self.param("class_token", nn.initializers.zeros, (1, 1, self.hidden))
         x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.hidden)), x], axis=1)
         x = x + self.param("positions", nn.initializers.normal(0.02), (1, x.shape[1], self.hidden))
@@ -48,7 +49,9 @@ class VisionTransformer(nn.Module):
         )
         x = cast(Array, Layers(block, self.layers, self.remat, name="layers")(x))
         first = nn.LayerNorm(name="norm")(x[:, 0])
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(first)
+        return nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.zeros, dot_general=product, name="head"
+        )(first)
 
 
 def cut_patches(images: Array, patch: int) -> Array:
