@@ -26,7 +26,7 @@ from learned_aggregation.types import (
 
 
 class ClientSide(NamedTuple):
-    """`params` of the round, which the aggregator sees: the clients' blocks, and an encoder that all share and train."""
+    """`params` of the round, which the aggregator sees: the clients' blocks, an encoder that all share and train."""
 
     blocks: Params
     encoder: Params = ()
