@@ -25,7 +25,7 @@ from learned_aggregation.runs.interrupts import StopRequest
 from learned_aggregation.runs.progress import ProgressBar
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable, metric_facts, same_run
 from learned_aggregation.split.evaluation import on_rows, on_split
-from learned_aggregation.split.finetuning import Curves, Saving, finetune
+from learned_aggregation.split.finetuning import Curves, Programs, Saving, compiled, finetune
 from learned_aggregation.split.pretraining import padded_rows
 from learned_aggregation.types import Server
 
@@ -50,10 +50,13 @@ def run(config: Config, command: str) -> int:
     metrics = measured_by({task: loader.load(config, task)})
     directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
     results: list[dict[str, Any]] = []
+    programs: dict[str, Programs] = {}
     with StopRequest() as stop:
         for seed in range(config.seed, config.seed + config.num_runs):
             for case in cases:
-                found = _finished(path, case, seed) or _run_case(config, case, seed, loader, path, stop)
+                found = _finished(path, case, seed) or _run_case(
+                    config, case, seed, loader, path, stop, programs
+                )
                 if found is None:
                     say(f"stopped, saved; go on with the same command: {path}")
                     return stop.exit_status
@@ -97,7 +100,13 @@ def _finished(path: Path, case: Case, seed: int) -> dict[str, Any] | None:
 
 
 def _run_case(
-    config: Config, case: Case, seed: int, loader: build.Loader, path: Path, stop: StopRequest
+    config: Config,
+    case: Case,
+    seed: int,
+    loader: build.Loader,
+    path: Path,
+    stop: StopRequest,
+    programs: dict[str, Programs],
 ) -> dict[str, Any] | None:
     """Both stages of one case with one seed; None where it was stopped."""
     say(f"{case.label}, seed {seed}:")
@@ -110,7 +119,8 @@ def _run_case(
     saving = Saving(checkpointer, config_text(case.config), {"label": case.label, "seed": seed})
     bar = ProgressBar(f"{case.label}, seed {seed}", stages.budget.rounds, checkpointer.latest_step() or 0)
     try:
-        ended = finetune(stages.setting, stages.server, stages.budget, saving, stop, bar.update)
+        made = programs.setdefault(case.label, compiled(stages.setting))
+        ended = finetune(made, stages.setting, stages.server, stages.budget, saving, stop, bar.update)
     except jax.errors.JaxRuntimeError as error:
         raise runtime_error(error) from error
     finally:

@@ -11,6 +11,7 @@ import optax
 
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.data.sampling import sample_batch
+from learned_aggregation.devices.parallel import compiler_options
 from learned_aggregation.errors import UserError
 from learned_aggregation.split.array_file import (
     Refused,
@@ -116,4 +117,6 @@ def _train(model: SplitModel, dataset: Dataset, schooling: Schooling, key: Key) 
         keys = jax.random.split(key, schooling.steps)
         return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]
 
-    return jax.jit(run)(model.init(key), data, jax.random.fold_in(key, 1))
+    return jax.jit(run, compiler_options=compiler_options())(
+        model.init(key), data, jax.random.fold_in(key, 1)
+    )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from learned_aggregation.devices.parallel import compiler_options
 from learned_aggregation.federated.round import federated_round, init_server
 from learned_aggregation.meta_testing.program import Rates
 from learned_aggregation.problems.inner_problem import RoundSizes, draw_round
@@ -81,6 +82,13 @@ class Saving:
     settings: Mapping[str, Any]
 
 
+class Programs(NamedTuple):
+    """rounds -> the compiled program of that many rounds; the compiled program of an evaluation."""
+
+    rounds: Callable[[int], Any]
+    measure: Callable[..., Any]
+
+
 def start_server(
     theta: Theta,
     parts: Parts,
@@ -121,6 +129,7 @@ def evaluation_rounds(budget: Budget) -> np.ndarray:
 
 
 def finetune(
+    programs: Programs,
     setting: Setting,
     server: Server,
     budget: Budget,
@@ -132,12 +141,14 @@ def finetune(
 
     A run whose loss is no longer finite ends there, its last checkpoint the one before.
 
+    Args:
+      programs: of this setting, or of one that differs in its seed and data alone.
     Raises:
       UserError: a checkpoint that is damaged or of another run.
       RunError: the disk refused.
     """
     rounds = evaluation_rounds(budget)
-    run, measure = _programs(setting)
+    run, measure = programs
     state = _first_state(setting, server, budget, rounds, measure)
     start = saving.checkpointer.latest_step()
     if start is None:
@@ -182,8 +193,8 @@ def _first_state(
     return State((), server, jnp.full(budget.rounds, jnp.nan), evaluated)
 
 
-def _programs(setting: Setting) -> tuple[Callable[[int], Any], Callable[..., Any]]:
-    """(rounds -> the program of that many rounds, the program of an evaluation); rates are traced in both."""
+def compiled(setting: Setting) -> Programs:
+    """The programs of a setting, which seeds share: rates, data and keys are their arguments."""
     made: dict[int, Any] = {}
 
     def run(length: int) -> Any:
@@ -198,7 +209,7 @@ def _programs(setting: Setting) -> tuple[Callable[[int], Any], Callable[..., Any
             return jax.lax.scan(step, server, first + jnp.arange(length))
 
         if length not in made:
-            made[length] = jax.jit(program)
+            made[length] = jax.jit(program, compiler_options=compiler_options())
         return made[length]
 
     def measure(rates: Rates, server: Server, evaluation: Mapping[str, tuple[Batch, Array]]):
@@ -209,4 +220,4 @@ def _programs(setting: Setting) -> tuple[Callable[[int], Any], Callable[..., Any
             for name, value in evaluate(task, setting.sharing, server, *data).items()
         }
 
-    return run, jax.jit(measure)
+    return Programs(run, jax.jit(measure, compiler_options=compiler_options()))

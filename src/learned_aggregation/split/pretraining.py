@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float
 
 from learned_aggregation.data.federated import to_federated
+from learned_aggregation.devices.parallel import compiler_options
 from learned_aggregation.errors import RunError
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
@@ -184,7 +185,7 @@ def pretrain(
 
     params, state = parts.task.init(key)
     server = init_server(theta, parts, params, state, len(rows))
-    step = jax.jit(one_round)
+    step = jax.jit(one_round, compiler_options=compiler_options())
     best, errors = (math.inf, 0, server), []
     for index in range(recipe.epochs):
         server, error = step(server, data, jax.random.fold_in(key, index + 2))
@@ -287,16 +288,16 @@ def reconstruction(
 
     @jax.jit
     def matrix(encoders: Params, decoders: Params, data: Array):
-        def row(one: tuple[Params, Params]):
+        def row(one: tuple[Params, Params, Array]):
             return jax.lax.map(
                 lambda chunk: (
-                    jnp.sum(chunk[1] * squared_error(bottleneck, Autoencoder(*one), data[chunk[0]]))
+                    jnp.sum(chunk[1] * squared_error(bottleneck, Autoencoder(*one[:2]), data[chunk[0]]))
                     / jnp.sum(chunk[1])
                 ),
                 (jnp.asarray(ids), jnp.asarray(mask)),
             )
 
-        return jax.lax.map(row, (encoders, decoders))
+        return jax.lax.map(row, (encoders, decoders, jnp.arange(number)))  # identity has no leaves
 
     found = np.asarray(matrix(encoders, decoders, jnp.asarray(tokens)), np.float64)
     own = np.diag(found)
