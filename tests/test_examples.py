@@ -34,3 +34,12 @@ def test_the_drop_in_trains_on_digits(by_path, monkeypatch, tmp_path, capsys):
 def test_the_repositorys_own_train_on_digits(name, monkeypatch, capsys):
     if load_aggregator(name).clients in (None, 8):
         assert accuracy_of(monkeypatch, capsys, name, name) > 0.85
+
+
+def test_split_learning_in_two_stages(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["split_learning.py", "3"])
+    runpy.run_path(str(EXAMPLES / "split_learning.py"))
+    told = re.search(r"error (\S+) to (\S+)\ntest accuracy (\S+) after 3 rounds", capsys.readouterr().out)
+    assert told
+    assert float(told[2]) < float(told[1])
+    assert 0 <= float(told[3]) <= 1

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.pretrained.theta_file import first_difference, named_leaves
+from learned_aggregation.pretrained.theta_file import first_difference, named_leaves, ordered
 
 FORMAT = "learned_aggregation.arrays.1"
 
@@ -30,7 +30,7 @@ def write_arrays(path: Path, tree: Any, about: Mapping[str, Any]) -> None:
     leaves = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(tree).items()}
     text = json.dumps(about, sort_keys=True)
     metadata = {"format": FORMAT, "about": text, "sha256": _hash(leaves, text)}
-    write_atomic(path, safetensors.numpy.save(leaves, metadata=metadata))
+    write_atomic(path, ordered(safetensors.numpy.save(leaves, metadata=metadata)))
 
 
 def read_arrays(path: Path, about: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
