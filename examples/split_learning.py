@@ -66,6 +66,4 @@ test = jax.tree.map(jnp.asarray, data.splits["test"].examples)
 accuracy = jnp.mean(task.evaluate(server.params, server.model_state, key, test)["accuracy"])
 up, down = traffic(parts, server.params)
 print(f"reconstruction error {stage_1.errors[0]:.3f} to {stage_1.errors[-1]:.3f}")
-print(
-    f"test accuracy {accuracy:.3f} after {rounds} rounds; a client sends {up / 8e3:.1f} kB a round, gets {down / 8e3:.1f}"
-)
+print(f"test accuracy {accuracy:.3f} after {rounds} rounds of {up / 8e3:.1f} kB up and {down / 8e3:.1f} down a client")

@@ -1,5 +1,5 @@
 # What the tables of split learning share: Fashion-MNIST of 28x28, a transformer of width 32 and two blocks cut in the
-# middle, 4 clients. The base is the whole model after 400 steps of Adam on the same set, in the place of one that was
+# middle, 4 clients. The base is the whole model after 300 steps of Adam on the same set, in the place of one that was
 # pretrained elsewhere. A base, not to be run by itself.
 run_type = "split"
 task = "vit_p7_h32_m64_nh2_nl2_fmnist_28"
@@ -10,9 +10,9 @@ partition = "iid"
 local_learning_rate = 0.1
 local_batch_size = 16
 num_local_steps = 4
-num_inner_steps = 60
+num_inner_steps = 40
 eval_every = 10
-eval_examples = 2000
+eval_examples = 1000
 num_runs = 3
-save_iter = 30
-split = dict(split_layer=1, base_steps=400, ae_proportion=0.1, ae_epochs=15)
+save_iter = 20
+split = dict(split_layer=1, base_steps=300, ae_proportion=0.05, ae_epochs=15)

@@ -23,8 +23,7 @@ split = dict(
                 learning_rate=lr,
                 beta=beta,
             )
-            for r in (0.05, 0.1)
-            for lr, beta in ((0.7, 0.6), (0.7, 0.9))
+            for r, lr, beta in ((0.1, 0.7, 0.6), (0.1, 0.7, 0.9), (0.2, 0.7, 0.6))
         ),
         *(
             dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r)

@@ -7,6 +7,7 @@ num_clients = 8
 partition = "dirichlet"
 partition_alpha = 0.1
 num_inner_steps = 20
+local_learning_rate = 0.05
 split = dict(
     bottleneck="mlp1",
     latent_dim=4,
