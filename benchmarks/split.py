@@ -1,7 +1,7 @@
 """What split learning reaches: `python -m benchmarks.split NAME [--tfds_data_dir DIR]`, a table of config/split/.
 
-NAME: curve, harsh, decoders, aggregators (Fashion-MNIST, 3 seeds). Runs config/split/fmnist_NAME.py into runs/split/NAME where
-that has no table yet (killed, the same command goes on), and prints what the claims judge as JSON.
+NAME: curve, harsh, decoders, aggregators (Fashion-MNIST, 3 seeds). Runs config/split/fmnist_NAME.py into runs/split/NAME
+where that has no table yet (killed, the same command goes on); prints what the claims judge as JSON.
 """
 
 import argparse
@@ -55,6 +55,13 @@ def last(runs: Sequence[Mapping[str, Any]], metric: str = "test_accuracy") -> np
 
 def cut_bits(run: Mapping[str, Any]) -> float:
     return run["crossed_up"]["latents"] + run["crossed_down"]["gradients"]
+
+
+def round_bytes(run: Mapping[str, Any]) -> float:
+    """Of all clients: the cut both ways and the deltas up for each of them, the server's step down once."""
+    up, down = run["traffic"]
+    alone = sum(run["crossed_down"].values())
+    return (run["num_grads"] * (up + alone) + down - alone) / 8
 
 
 def curve(cases: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -129,9 +136,7 @@ def _reach(runs: Sequence[Mapping[str, Any]], label: str, target: float) -> dict
         "case": label,
         "accuracy": summary(100 * last(runs)),
         "rounds": rounds,
-        "megabytes": None
-        if rounds is None
-        else rounds * runs[0]["num_grads"] * sum(runs[0]["traffic"]) / 8e6,
+        "megabytes": None if rounds is None else rounds * round_bytes(runs[0]) / 1e6,
     }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -97,10 +98,8 @@ def test_a_run_its_files_and_how_it_goes_on(place, capsys, monkeypatch):
     assert "autoencoder: " not in said
 
     # Stopped after its first checkpoint and started again it ends equal; the autoencoder is loaded.
-    (place / "run/cases/one_seed0.json").unlink()
-    for step in (place / "checkpoints/split").rglob("*one_seed0"):
-        for file in sorted(step.rglob("*"), reverse=True):
-            file.unlink() if file.is_file() else file.rmdir()
+    (place / "run/cases/00_one_seed0.json").unlink()
+    shutil.rmtree(place / "run/checkpoints/00_one_seed0")
     stop_at_the_first_evaluation(monkeypatch)
     status, said = run(argv, capsys)
     assert status == 128 + signal.SIGTERM
@@ -111,14 +110,14 @@ def test_a_run_its_files_and_how_it_goes_on(place, capsys, monkeypatch):
     assert status == 0
     assert "autoencoder: loaded checkpoints/ae/linear_z2_digits_" in said
     assert "trained" not in said
-    again = json.loads((place / "run/cases/one_seed0.json").read_text())
+    again = json.loads((place / "run/cases/00_one_seed0.json").read_text())
     assert again["autoencoder"].pop("origin") == "loaded"
-    assert first["one_seed0.json"]["autoencoder"].pop("origin") == "trained"
-    assert again == first["one_seed0.json"]
+    assert first["00_one_seed0.json"]["autoencoder"].pop("origin") == "trained"
+    assert again == first["00_one_seed0.json"]
     assert np.isfinite(again["losses"]).all()
 
     # A result that is cut off is made again, from the last checkpoint.
-    where = place / "run/cases/each_seed0.json"
+    where = place / "run/cases/01_each_seed0.json"
     where.write_text(where.read_text()[:99])
     status, said = run(argv, capsys)
     assert status == 0

@@ -12,7 +12,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
-from learned_aggregation.config.resolve import Config, config_text, meta_train_name, run_dir
+from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
 from learned_aggregation.jobs.groups import say
 from learned_aggregation.jobs.measures import measured_by
@@ -27,6 +27,7 @@ from learned_aggregation.runs.run_directory import RunDirectory, make_writable, 
 from learned_aggregation.split.evaluation import on_rows, on_split
 from learned_aggregation.split.finetuning import Curves, Programs, Saving, compiled, finetune
 from learned_aggregation.split.pretraining import padded_rows
+from learned_aggregation.split.store import locked
 from learned_aggregation.types import Server
 
 
@@ -51,11 +52,12 @@ def run(config: Config, command: str) -> int:
     directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
     results: list[dict[str, Any]] = []
     programs: dict[str, Programs] = {}
-    with StopRequest() as stop:
+    with locked(path, say, "writes into this directory"), StopRequest() as stop:
         for seed in range(config.seed, config.seed + config.num_runs):
-            for case in cases:
-                found = _finished(path, case, seed) or _run_case(
-                    config, case, seed, loader, path, stop, programs
+            for index, case in enumerate(cases):
+                name = f"{index:02d}_{slug(case.label)}_seed{seed}"
+                found = _finished(path, name, case, seed) or _run_case(
+                    case, seed, loader, path, name, stop, programs
                 )
                 if found is None:
                     say(f"stopped, saved; go on with the same command: {path}")
@@ -80,13 +82,13 @@ def _note(found: Mapping[str, Any]) -> str:
     return f"{found['label']}, seed {found['seed']}: autoencoder {ae['origin']}{where}"
 
 
-def _result_path(path: Path, case: Case, seed: int) -> Path:
-    return path / "cases" / f"{slug(case.label)}_seed{seed}.json"
+def _result_path(path: Path, name: str) -> Path:
+    return path / "cases" / f"{name}.json"
 
 
-def _finished(path: Path, case: Case, seed: int) -> dict[str, Any] | None:
+def _finished(path: Path, name: str, case: Case, seed: int) -> dict[str, Any] | None:
     """A result that an earlier start left; one that is damaged is run again."""
-    where = _result_path(path, case, seed)
+    where = _result_path(path, name)
     try:
         found = json.loads(where.read_text())
         if (found["label"], found["seed"], found["complete"]) == (case.label, seed, True):
@@ -100,22 +102,20 @@ def _finished(path: Path, case: Case, seed: int) -> dict[str, Any] | None:
 
 
 def _run_case(
-    config: Config,
     case: Case,
     seed: int,
     loader: build.Loader,
     path: Path,
+    name: str,
     stop: StopRequest,
     programs: dict[str, Programs],
 ) -> dict[str, Any] | None:
-    """Both stages of one case with one seed; None where it was stopped."""
+    """Both stages of one case with one seed; None where it was stopped. `name` is that of its files in `path`."""
     say(f"{case.label}, seed {seed}:")
     stages = prepare(case, seed, loader, say)
     if stop.signal:
         return None
-    name = f"{path.name}_{slug(case.label)}_seed{seed}"
-    directory = Path(config.checkpoints_dir) / "split" / meta_train_name(config) / name
-    checkpointer = Checkpointer(directory, keep=config.checkpoints_to_keep)
+    checkpointer = Checkpointer(path / "checkpoints" / name, keep=case.config.checkpoints_to_keep)
     saving = Saving(checkpointer, config_text(case.config), {"label": case.label, "seed": seed})
     bar = ProgressBar(f"{case.label}, seed {seed}", stages.budget.rounds, checkpointer.latest_step() or 0)
     try:
@@ -129,7 +129,7 @@ def _run_case(
         return None
     server, curves = ended
     result = _result(case, seed, stages, server, curves)
-    write_atomic(_result_path(path, case, seed), json.dumps(result, indent=1) + "\n")
+    write_atomic(_result_path(path, name), json.dumps(result, indent=1) + "\n")
     return result
 
 

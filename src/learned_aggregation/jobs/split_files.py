@@ -34,7 +34,8 @@ def write_curves(path: Path, results: Results, task: str) -> None:
             {name: np.array([run["evaluated"][name] for run in runs]) for name in runs[0]["evaluated"]},
         )
         traffic, seeds = Traffic(*runs[0]["traffic"]), [run["seed"] for run in runs]
-        records.append(Record(label, task, seeds, curves, traffic, runs[0]["num_grads"]))
+        alone = sum(runs[0]["crossed_down"].values())
+        records.append(Record(label, task, seeds, curves, traffic, runs[0]["num_grads"], alone))
     write_rounds(path, records)
 
 
@@ -62,7 +63,7 @@ def write_summary(path: Path, results: Results, task: str, metrics: Sequence[str
         row |= {
             "bytes_cut_per_round": whole(clients * cut_bits(runs[0]) / 8),
             "bytes_up_per_round": whole(up),
-            "bytes_down_per_round": whole(down),
+            "bytes_down_per_round": whole(down + (clients - 1) * sum(runs[0]["crossed_down"].values()) / 8),
             "bytes_stage_1": whole(
                 np.mean(
                     [

@@ -142,8 +142,14 @@ def _old(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of a name; where another process holds it, says so and waits. A kill gives it back."""
+def locked(
+    path: Path, say: Callable[[str], None], does: str = "is training this autoencoder"
+) -> Iterator[None]:
+    """Holds the lock of a name; where another process holds it, says so and waits. A kill gives it back.
+
+    Args:
+      does: what the other process does, for people.
+    """
     import fcntl
 
     try:
@@ -155,6 +161,6 @@ def locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{path}: another run is training this autoencoder; waiting for it.")
+            say(f"{path}: another run {does}; waiting for it.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
