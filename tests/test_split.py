@@ -14,6 +14,7 @@ from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
+from learned_aggregation.problems.freezing import freeze
 from learned_aggregation.split import boundary as cut
 from learned_aggregation.split.model import split_model
 from learned_aggregation.split.work import ClientSide, Ends, exchange, split_task
@@ -222,6 +223,14 @@ def test_the_bottlenecks(bottleneck):
 def test_a_split_layer_outside_the_model_is_refused(layer):
     with pytest.raises(UserError, match=r"split_layer: expected a whole number from 1 to 1 .*got"):
         split_model(IMAGE, dataset_of(IMAGE), layer)
+
+
+def test_a_wrapper_of_the_task_is_refused_and_not_ignored():
+    parts = make_parts(make_training())
+    with pytest.raises(
+        UserError, match=r"split training: expected the task that was cut, got a wrapped one of vit"
+    ):
+        freeze(parts, jax.tree.map(lambda leaf: True, jax.eval_shape(parts.task.init, KEY)[0]))
 
 
 def test_what_cannot_be_cut_or_bottled_is_refused():

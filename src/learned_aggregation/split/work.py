@@ -8,7 +8,6 @@ import optax
 from jaxtyping import Array, Float
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.federated.local_training import with_rates
 from learned_aggregation.split import boundary as cut
 from learned_aggregation.split.boundary import Boundary
 from learned_aggregation.split.model import SplitModel
@@ -120,9 +119,9 @@ def exchange(
     up_key, down_key = jax.random.split(key)
 
     def uplink(blocks: Params, encoder: Params):
-        one = lambda blocks, encoder, data: cut.encode(  # noqa: E731
-            model, boundary, encoder, model.halves.client(blocks, data)
-        )
+        def one(blocks: Params, encoder: Params, data: Batch):
+            return cut.encode(model, boundary, encoder, model.halves.client(blocks, data))
+
         return jax.vmap(one)(blocks, encoder, batch)
 
     def serve(top: Params, decoder: Params, arrived: Any):
@@ -132,8 +131,10 @@ def exchange(
         return jax.vmap(model.halves.server, (None, 0))(top, activations)
 
     def losses_of(logits: Array):
-        measure = lambda one, label: jnp.mean(model.halves.measure(one, label)["loss"])  # noqa: E731
-        return jax.vmap(measure)(logits, labels)
+        def one(logits: Array, labels: Array):
+            return jnp.mean(model.halves.measure(logits, labels)["loss"])
+
+        return jax.vmap(one)(logits, labels)
 
     latents, to_clients = jax.vjp(uplink, ends.blocks, ends.encoder)
     up, arrived = _send(boundary, boundary.up, latents, up_key)
@@ -255,13 +256,10 @@ def split_work(training: SplitTraining, num_steps: int, batch_size: int) -> Clie
         return Traffic(steps * sum(crossed.up.values()), steps * sum(crossed.down.values()))
 
     def rebuild(task: Task, scale: Params | None = None) -> ClientWork:
-        if task.name != model.name or scale is None:
-            raise UserError(
-                "split training: expected the task that was cut, got a wrapped one. Leave task augmentation, muP and "
-                "freezing out of a split run."
-            )
-        optimizer = with_rates(clients, scale)
-        return split_work(training._replace(client_optimizer=optimizer), num_steps, batch_size)
+        raise UserError(
+            f"split training: expected the task that was cut, got a wrapped one of {task.name}. Leave task "
+            "augmentation, muP and freezing out of a split run."
+        )
 
     return ClientWork(init, run, traffic, rebuild)
 
