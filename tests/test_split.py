@@ -16,8 +16,9 @@ from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
 from learned_aggregation.problems.freezing import freeze
 from learned_aggregation.split import boundary as cut
+from learned_aggregation.split.exchange import Ends, exchange
 from learned_aggregation.split.model import split_model
-from learned_aggregation.split.work import ClientSide, Ends, exchange, split_task
+from learned_aggregation.split.work import ClientSide, split_task
 from learned_aggregation.tasks import make_model
 from learned_aggregation.tasks.names import parse_task_name
 from learned_aggregation.tasks.objectives import OBJECTIVES, objective_name

@@ -64,14 +64,7 @@ def write_summary(path: Path, results: Results, task: str, metrics: Sequence[str
             "bytes_cut_per_round": whole(clients * cut_bits(runs[0]) / 8),
             "bytes_up_per_round": whole(up),
             "bytes_down_per_round": whole(down + (clients - 1) * sum(runs[0]["crossed_down"].values()) / 8),
-            "bytes_stage_1": whole(
-                np.mean(
-                    [
-                        len(r["clients"]["examples"]) * sum(r["autoencoder"]["bits_per_client"]) / 8
-                        for r in runs
-                    ]
-                )
-            ),
+            "bytes_stage_1": whole(float(np.mean([stage_one_bits(run) / 8 for run in runs]))),
             "autoencoder": ", ".join(dict.fromkeys(run["autoencoder"]["origin"] for run in runs)),
         }
         rows.append(row)
@@ -81,6 +74,11 @@ def write_summary(path: Path, results: Results, task: str, metrics: Sequence[str
 def cut_bits(run: Mapping[str, Any]) -> float:
     """Bits of activations and their gradients, per client per round."""
     return run["crossed_up"]["latents"] + run["crossed_down"]["gradients"]
+
+
+def stage_one_bits(run: Mapping[str, Any]) -> float:
+    """Bits of all of stage 1, all clients together, both ways."""
+    return len(run["clients"]["examples"]) * sum(run["autoencoder"]["bits_per_client"])
 
 
 def write_clients(path: Path, results: Results) -> None:

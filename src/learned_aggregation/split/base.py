@@ -22,6 +22,7 @@ from learned_aggregation.split.array_file import (
     write_arrays,
 )
 from learned_aggregation.split.model import SplitModel
+from learned_aggregation.split.optimizing import stepped
 from learned_aggregation.types import Dataset, FederatedData, Key, Params
 
 HEAD = "head"
@@ -111,8 +112,7 @@ def _train(model: SplitModel, dataset: Dataset, schooling: Schooling, key: Key) 
         def step(carry, step_key):
             params, state = carry
             grads = jax.grad(loss)(params, sample_batch(data, step_key, schooling.batch_size))
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
+            return stepped(optimizer, grads, state, params), None
 
         keys = jax.random.split(key, schooling.steps)
         return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]

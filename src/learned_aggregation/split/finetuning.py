@@ -154,7 +154,7 @@ def finetune(
     if start is None:
         start = 0
     else:
-        state = saving.checkpointer.restore(jax.eval_shape(lambda: state), settings=saving.settings)
+        state = _restored(saving, state)
     begun, saved, key = time.monotonic(), start, jax.random.key(setting.seed)
     for index, end in enumerate(rounds.tolist()):
         if end <= start:
@@ -176,12 +176,23 @@ def finetune(
         rate = (end - start) / (time.monotonic() - begun)
         on_progress(end, {"loss": f"{float(losses[-1]):.4g}", **figures, "rounds/s": f"{rate:.3g}"})
         if end // budget.save_every > saved // budget.save_every or stop.signal or end == budget.rounds:
-            saving.checkpointer.save(end, state, saving.config_text, saving.settings)  # pyright: ignore[reportArgumentType]
+            _save(saving, end, state)
             saved = end
         if stop.signal and end < budget.rounds:
             return None
     evaluated = {name: np.asarray(values) for name, values in state.evaluated.items()}
     return state.server, Curves(np.asarray(state.losses), rounds, evaluated)
+
+
+def _save(saving: Saving, end: int, state: Any) -> None:
+    """Any: the checkpointer takes whatever tree has a theta."""
+    saving.checkpointer.save(end, state, saving.config_text, saving.settings)
+
+
+def _restored(saving: Saving, state: Any) -> State:
+    template: Any = jax.eval_shape(lambda: state)
+    found: Any = saving.checkpointer.restore(template, settings=saving.settings)
+    return found
 
 
 def _first_state(

@@ -21,6 +21,7 @@ from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
 from learned_aggregation.problems.inner_problem import RoundSizes, draw_round
 from learned_aggregation.split.bottlenecks.base import Autoencoder, Bottleneck
+from learned_aggregation.split.optimizing import stepped
 from learned_aggregation.types import (
     Aggregator,
     Batch,
@@ -121,8 +122,7 @@ def autoencoder_parts(
                 value, grads = jax.value_and_grad(
                     lambda model: jnp.mean(squared_error(bottleneck, model, batch["tokens"]))
                 )(model)
-                updates, opt_state = optimizer.update(grads, opt_state, model)
-                return (optax.apply_updates(model, updates), opt_state), value
+                return stepped(optimizer, grads, opt_state, model), value
 
             model = Autoencoder(state.encoder, server.params if one_decoder else state.decoder)
             (model, opt_state), losses = jax.lax.scan(step, (model, state.optimizer), data)

@@ -10,7 +10,9 @@ from jaxtyping import Array, Float
 from learned_aggregation.errors import UserError
 from learned_aggregation.split import boundary as cut
 from learned_aggregation.split.boundary import Boundary
+from learned_aggregation.split.exchange import Ends, exchange
 from learned_aggregation.split.model import SplitModel
+from learned_aggregation.split.optimizing import stepped
 from learned_aggregation.types import (
     Batch,
     ClientUpdate,
@@ -63,22 +65,6 @@ class Sharing(NamedTuple):
     trained: bool = False
 
 
-class Ends(NamedTuple):
-    """All parameters of a local step: the clients', leaves [K, ...]; the server's, the decoder [K, ...] or one."""
-
-    blocks: Params
-    encoder: Params
-    top: Params
-    decoder: Params
-
-
-class Wires(NamedTuple):
-    """The arrays that crossed at a local step, all clients' together: leaves [K, B, ...]."""
-
-    up: dict[str, Any]
-    down: dict[str, Any]
-
-
 class SplitTraining(NamedTuple):
     """How the halves are trained: see `split_work`."""
 
@@ -90,81 +76,19 @@ class SplitTraining(NamedTuple):
     keep_state: bool = False
 
 
-def exchange(
-    model: SplitModel,
-    boundary: Boundary,
-    one_decoder: bool,
-    ends: Ends,
-    batch: Batch,
-    share: Float[Array, "K"],
-    key: Key,
-) -> tuple[Ends, Float[Array, "K"], Wires]:
-    """One local step's computation: latents up, the server's gradient on all of them, their gradients back.
+class Moving(NamedTuple):
+    """What a round's local steps change: leaves [K, ...] of what is each client's.
 
-    The server's gradient is that of sum_k share_k L_k, L_k the mean loss of client k's batch: the mean over the
-    concatenated batch of the clients that take part. What goes back to client k is the gradient of its own L_k, so
-    that its step is as long as in training alone. Quantised numbers are differentiated straight through.
-
-    Args:
-      ends: of all K clients and the server.
-      batch: leaves [K, B, ...].
-      share: 1 / (clients that take part), 0 for one that dropped out.
-    Returns:
-      (gradients like `ends`, the losses L_k, what crossed).
-    References:
-      Vepakomma et al., "Split learning for health", 2018, arXiv:1812.00564; parallel: Jeon and Kim, "Privacy-sensitive
-      parallel split learning", ICOIN 2020. Straight through: Bengio et al., 2013, arXiv:1308.3432.
+    local: the clients' side. above: the server's blocks and, where it is trained, the one decoder. decoders: one for
+    each client, where they are trained. The states are their optimizers'.
     """
-    decoders = None if one_decoder else 0
-    up_key, down_key = jax.random.split(key)
 
-    def uplink(blocks: Params, encoder: Params):
-        def one(blocks: Params, encoder: Params, data: Batch):
-            return cut.encode(model, boundary, encoder, model.halves.client(blocks, data))
-
-        return jax.vmap(one)(blocks, encoder, batch)
-
-    def serve(top: Params, decoder: Params, arrived: Any):
-        activations = jax.vmap(lambda d, z: cut.decode(model, boundary, d, z), (decoders, 0))(
-            decoder, arrived
-        )
-        return jax.vmap(model.halves.server, (None, 0))(top, activations)
-
-    def losses_of(logits: Array):
-        def one(logits: Array, labels: Array):
-            return jnp.mean(model.halves.measure(logits, labels)["loss"])
-
-        return jax.vmap(one)(logits, labels)
-
-    latents, to_clients = jax.vjp(uplink, ends.blocks, ends.encoder)
-    up, arrived = _send(boundary, boundary.up, latents, up_key)
-    logits, to_server = jax.vjp(serve, ends.top, ends.decoder, arrived)
-    labels = jax.vmap(model.halves.labels)(batch)
-    losses, to_logits = jax.vjp(losses_of, logits)
-    [logit_gradients] = to_logits(share)
-    top, decoder, gradient = to_server(logit_gradients)
-    whole = jnp.where(share > 0, 1.0 / jnp.where(share > 0, share, 1.0), 0.0)
-    down, returned = _send(boundary, boundary.down, _scaled(gradient, whole), down_key)
-    blocks, encoder = to_clients(returned)
-    decoder = decoder if one_decoder else _scaled(decoder, whole)
-    if boundary.labels_at == "server":
-        wires = Wires({"latents": up, "labels": labels}, {"gradients": down})
-    else:
-        wires = Wires(
-            {"latents": up, "logit_gradients": logit_gradients}, {"gradients": down, "logits": logits}
-        )
-    return Ends(blocks, encoder, top, decoder), losses, wires
-
-
-def _send(boundary: Boundary, compressor: Any, sent: Any, key: Key) -> tuple[Any, Any]:
-    """(messages, what arrives) of all clients."""
-    keys = jax.random.split(key, jax.tree.leaves(sent)[0].shape[0])
-    messages = jax.vmap(lambda one, k: cut.pack(boundary, compressor, one, k))(sent, keys)
-    return messages, jax.vmap(lambda one: cut.unpack(boundary, compressor, one))(messages)
-
-
-def _scaled(tree: Params, factor: Float[Array, "K"]) -> Params:
-    return jax.tree.map(lambda leaf: leaf * factor.reshape(-1, *[1] * (leaf.ndim - 1)), tree)
+    local: ClientSide
+    above: dict[str, Params]
+    decoders: Params
+    client_states: Any
+    decoder_states: Any
+    server_state: Any
 
 
 def split_work(training: SplitTraining, num_steps: int, batch_size: int) -> ClientWork:
@@ -186,69 +110,85 @@ def split_work(training: SplitTraining, num_steps: int, batch_size: int) -> Clie
         blank = boundary.bottleneck.init(jax.random.key(0))
         encoder = () if sharing.one_encoder else blank.encoder
         decoder = () if sharing.one_decoder else blank.decoder
-        own = _own_state(params, encoder, decoder) if keep else ()
-        return Kept(encoder, decoder, own)
+        return Kept(encoder, decoder, own_states(params, encoder, decoder) if keep else ())
 
-    def _own_state(params: ClientSide, encoder: Params, decoder: Params) -> Any:
-        """States of the client's optimizer, and of the server's for a decoder of this client's."""
-        trained = params if sharing.one_encoder or not sharing.trained else params._replace(encoder=encoder)
-        decoder = decoder if sharing.trained else ()
-        return clients.init(trained), server_side.init(decoder)
+    def own_states(params: ClientSide, encoder: Params, decoder: Params) -> Any:
+        """Of a client's optimizer, and of the server's for a decoder that is this client's."""
+        own_encoder = sharing.trained and not sharing.one_encoder
+        trained = params._replace(encoder=encoder) if own_encoder else params
+        return clients.init(trained), server_side.init(decoder if sharing.trained else ())
+
+    def begin(server: Server, states: Kept, number: int) -> Moving:
+        half: ServerSide = server.model_state
+        local: ClientSide = _spread(server.params, number)
+        if sharing.trained and not sharing.one_encoder:
+            local = local._replace(encoder=states.encoder)
+        above = {"top": half.top, "decoder": half.decoder if sharing.trained else ()}
+        if keep:
+            own, at_server = states.optimizer, half.optimizer
+        else:
+            own = jax.vmap(own_states)(_spread(server.params, number), states.encoder, states.decoder)
+            at_server = server_side.init(above)
+        decoders = states.decoder if sharing.trained else ()
+        return Moving(local, above, decoders, own[0], own[1], at_server)
+
+    def ends_of(moving: Moving, server: Server, states: Kept, number: int) -> Ends:
+        """All parameters of a local step, those that stay where they are included."""
+        half: ServerSide = server.model_state
+        encoder = _spread(half.encoder, number) if sharing.one_encoder else states.encoder
+        decoder = half.decoder if sharing.one_decoder else states.decoder
+        if sharing.trained:
+            encoder = moving.local.encoder
+            decoder = moving.above["decoder"] if sharing.one_decoder else moving.decoders
+        return Ends(moving.local.blocks, encoder, moving.above["top"], decoder)
+
+    def moved(moving: Moving, gradient: Ends) -> Moving:
+        """After a step of every optimizer."""
+        encoder = gradient.encoder if sharing.trained else ()
+        local, client_states = jax.vmap(lambda *one: stepped(clients, *one))(
+            ClientSide(gradient.blocks, encoder), moving.client_states, moving.local
+        )
+        shared = gradient.decoder if sharing.trained and sharing.one_decoder else ()
+        above = {"top": gradient.top, "decoder": shared}
+        above, server_state = stepped(server_side, above, moving.server_state, moving.above)
+        decoders, decoder_states = moving.decoders, moving.decoder_states
+        if sharing.trained and not sharing.one_decoder:
+            decoders, decoder_states = jax.vmap(lambda *one: stepped(server_side, *one))(
+                gradient.decoder, decoder_states, decoders
+            )
+        return Moving(local, above, decoders, client_states, decoder_states, server_state)
+
+    def ended(moving: Moving, server: Server, states: Kept) -> tuple[Params, ServerSide, Kept]:
+        """(deltas of the clients' side, the server's side, what is kept of each client)."""
+        half: ServerSide = server.model_state
+        half = half._replace(top=moving.above["top"], optimizer=moving.server_state if keep else ())
+        local = moving.local
+        if sharing.trained and sharing.one_decoder:
+            half = half._replace(decoder=moving.above["decoder"])
+        if sharing.trained and not sharing.one_decoder:
+            states = states._replace(decoder=moving.decoders)
+        if sharing.trained and not sharing.one_encoder:
+            states, local = states._replace(encoder=local.encoder), local._replace(encoder=())
+        if keep:
+            states = states._replace(optimizer=(moving.client_states, moving.decoder_states))
+        return jax.tree.map(jnp.subtract, local, server.params), half, states
 
     def run(server: Server, batches: Batch, weight: Float[Array, "K"], states: Kept, key: Key):
         number = weight.shape[0]
         share = (weight > 0) / jnp.sum(weight > 0)
-        half: ServerSide = server.model_state
-        fixed_encoder = _spread(half.encoder, number) if sharing.one_encoder else states.encoder
-        start = _spread(server.params, number)
-        if sharing.trained and not sharing.one_encoder:
-            start = start._replace(encoder=states.encoder)
-        moving = {"top": half.top, "decoder": half.decoder if sharing.trained else ()}
-        own = states.decoder if sharing.trained else ()
-        fresh = jax.vmap(_own_state)(_spread(server.params, number), states.encoder, states.decoder)
-        client_states, decoder_states = states.optimizer if keep else fresh
-        server_state = half.optimizer if keep else server_side.init(moving)
 
-        def step(carry, inputs):
-            local, own, moving, client_states, decoder_states, server_state = carry
-            batch, step_key = inputs
-            encoder = local.encoder if sharing.trained else fixed_encoder
-            if sharing.one_decoder:
-                decoder = moving["decoder"] if sharing.trained else half.decoder
-            else:
-                decoder = own if sharing.trained else states.decoder
-            ends = Ends(local.blocks, encoder, moving["top"], decoder)
-            found, losses, _ = exchange(model, boundary, sharing.one_decoder, ends, batch, share, step_key)
-            gradient = ClientSide(found.blocks, found.encoder if sharing.trained else ())
-            updates, client_states = jax.vmap(clients.update)(gradient, client_states, local)
-            local = optax.apply_updates(local, updates)
-            shared = sharing.trained and sharing.one_decoder
-            above = {"top": found.top, "decoder": found.decoder if shared else ()}
-            updates, server_state = server_side.update(above, server_state, moving)
-            moving = optax.apply_updates(moving, updates)
-            if sharing.trained and not sharing.one_decoder:
-                updates, decoder_states = jax.vmap(server_side.update)(found.decoder, decoder_states, own)
-                own = optax.apply_updates(own, updates)
-            return (local, own, moving, client_states, decoder_states, server_state), losses
+        def step(moving: Moving, inputs: tuple[Batch, Key]):
+            ends = ends_of(moving, server, states, number)
+            gradient, losses, _ = exchange(
+                model, boundary, sharing.one_decoder, ends, inputs[0], share, inputs[1]
+            )
+            return moved(moving, gradient), losses
 
         by_step = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batches)
-        length = jax.tree.leaves(by_step)[0].shape[0]
-        carry = (start, own, moving, client_states, decoder_states, server_state)
-        carry, losses = jax.lax.scan(step, carry, (by_step, jax.random.split(key, length)))
-        local, own, moving, client_states, decoder_states, server_state = carry
-        kept = states
-        if sharing.trained:
-            kept = kept._replace(decoder=own)
-            if not sharing.one_encoder:
-                kept = kept._replace(encoder=local.encoder)
-                local = local._replace(encoder=())
-        if keep:
-            kept = kept._replace(optimizer=(client_states, decoder_states))
-        delta = jax.tree.map(lambda after, before: after - before, local, server.params)
-        half = half._replace(top=moving["top"], optimizer=server_state if keep else ())
-        if sharing.trained and sharing.one_decoder:
-            half = half._replace(decoder=moving["decoder"])
-        return ClientUpdate(delta, half, losses.mean(axis=0), weight), kept
+        keys = jax.random.split(key, jax.tree.leaves(by_step)[0].shape[0])
+        moving, losses = jax.lax.scan(step, begin(server, states, number), (by_step, keys))
+        delta, half, states = ended(moving, server, states)
+        return ClientUpdate(delta, half, losses.mean(axis=0), weight), states
 
     def traffic(params: ClientSide) -> Traffic:
         crossed = cut.count(model, boundary)

@@ -28,8 +28,8 @@ def halves(model: Transformer, dataset: Dataset, split_layer: int) -> Halves:
 
     def server(params: Params, x: Array) -> Array:
         x = apply_blocks(model.make_block(), [params["layers"][name] for name in upper], x, model.remat)
-        x = nn.LayerNorm().apply({"params": params["norm"]}, x)
-        return cast(Array, nn.Dense(model.vocabulary).apply({"params": params["head"]}, x))
+        normed = nn.LayerNorm().apply({"params": params["norm"]}, x)
+        return cast(Array, nn.Dense(model.vocabulary).apply({"params": params["head"]}, normed))
 
     def measure(logits: Array, labels: Array) -> Metrics:
         found = cross_entropy(logits, labels.astype(jnp.int32))
