@@ -7,12 +7,14 @@ optimizer = "fedavg"
 num_grads = 4
 num_clients = 4
 partition = "iid"
-local_learning_rate = 0.1
+local_optimizer = "adamw"
+keep_local_state = True
+local_learning_rate = 0.002
 local_batch_size = 16
 num_local_steps = 4
 num_inner_steps = 40
-eval_every = 10
-eval_examples = 1000
+eval_every = 20
+eval_examples = 4000
 num_runs = 3
 save_iter = 20
-split = dict(split_layer=1, base_steps=300, ae_proportion=0.05, ae_epochs=15)
+split = dict(split_layer=1, base_steps=300, ae_proportion=0.2, ae_epochs=10)

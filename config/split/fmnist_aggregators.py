@@ -8,11 +8,15 @@ num_grads = 8
 num_clients = 8
 partition = "dirichlet"
 partition_alpha = 0.3
-_rates = (0.05, 0.1, 0.2)
+eval_every = 4
+eval_examples = 1000
+local_optimizer = "sgd"
+keep_local_state = False
+_rates = (0.02, 0.05, 0.1)
 split = dict(
     bottleneck="linear",
     latent_dim=4,
-    server_learning_rate=0.1,
+    server_learning_rate=0.03,
     cases=[
         *(dict(label="FedAvg, %g" % r, optimizer="fedavg", local_learning_rate=r) for r in _rates),
         *(
@@ -23,7 +27,7 @@ split = dict(
                 learning_rate=lr,
                 beta=beta,
             )
-            for r, lr, beta in ((0.1, 0.7, 0.6), (0.1, 0.7, 0.9), (0.2, 0.7, 0.6))
+            for r, lr, beta in ((0.02, 0.7, 0.6), (0.05, 0.7, 0.6), (0.02, 0.7, 0.9))
         ),
         *(
             dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r)

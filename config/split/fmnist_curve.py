@@ -14,6 +14,7 @@ split = dict(
         dict(label="identity", bottleneck="identity"),
         *(dict(label="linear, z %d" % z, bottleneck="linear", latent_dim=z) for z in (2, 4, 8)),
         dict(label="mlp1, z 4", bottleneck="mlp1", latent_dim=4),
+        dict(label="linear, z 4, trained along", bottleneck="linear", latent_dim=4, ae_frozen=False),
         dict(label="conv, z 16", bottleneck="conv", latent_dim=16),
         dict(label="linear, z 8, 8 bits", bottleneck="linear", latent_dim=8, **_bits(8)),
         dict(label="linear, z 8, 4 bits", bottleneck="linear", latent_dim=8, **_bits(4)),
