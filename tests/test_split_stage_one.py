@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from split_parts import IMAGE, dataset_of
+from split_parts import IMAGE, dataset_of, leaves_equal
 
 from learned_aggregation import get_aggregator
 from learned_aggregation.errors import RunError, UserError
 from learned_aggregation.split import activations as kept
 from learned_aggregation.split import store
 from learned_aggregation.split.array_file import Refused, read_arrays, write_arrays
+from learned_aggregation.split.base import Schooling, load_base, make_base, save_base
 from learned_aggregation.split.bottlenecks.linear import linear
 from learned_aggregation.split.model import Cut, split_model
 from learned_aggregation.split.pretraining import Recipe, held_out_rows, pretrain, reconstruction
@@ -250,3 +251,29 @@ def test_array_files(tmp_path):
         read_arrays(tmp_path / "a", {"k": 2})
     assert json.loads(json.dumps(SIGNATURE._asdict()))["type"] == "linear"
     shutil.rmtree(tmp_path)
+
+
+def test_the_base_is_made_or_loaded_once(tmp_path):
+    data = dataset_of(IMAGE)
+    model, said = split_model(IMAGE, data, 1), []
+    untrained = make_base(model, model, data, Schooling(0, 0.01, 4), 0, tmp_path, said.append)
+    assert leaves_equal(untrained, model.init(KEY))
+    assert not list(tmp_path.iterdir())
+    schooling = Schooling(2, 0.01, 4)
+    made = make_base(model, model, data, schooling, 0, tmp_path, said.append)
+    assert not leaves_equal(made, untrained)
+    [path] = tmp_path.iterdir()
+    changed = path.stat().st_mtime_ns
+    assert leaves_equal(make_base(model, model, data, schooling, 0, tmp_path, said.append), made)
+    assert (path.stat().st_mtime_ns, said) == (changed, [])
+    school = model._replace(name=IMAGE.replace("digits", "glyphs"))  # another set's head is not taken
+    foreign = make_base(model, school, data, schooling, 0, tmp_path, said.append)
+    assert leaves_equal(foreign["head"], untrained["head"])
+    assert leaves_equal(foreign["layers"], made["layers"])
+    save_base(str(tmp_path / "base.safetensors"), made, {"model": IMAGE})
+    assert leaves_equal(load_base(str(tmp_path / "base.safetensors"), model), made)
+    wider = split_model(IMAGE.replace("m8", "m16"), data, 1)
+    with pytest.raises(UserError, match=r"base_path: expected the weights of .* of another shape"):
+        load_base(str(tmp_path / "base.safetensors"), wider)
+    with pytest.raises(UserError, match="No such file"):
+        load_base(str(tmp_path / "none.safetensors"), model)

@@ -14,7 +14,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
-from learned_aggregation.jobs.groups import say
+from learned_aggregation.jobs.groups import say, write_partition
 from learned_aggregation.jobs.measures import measured_by
 from learned_aggregation.jobs.split_files import write_clients, write_curves, write_summary
 from learned_aggregation.report.html import write_report
@@ -50,6 +50,7 @@ def run(config: Config, command: str) -> int:
     [task] = config.tasks
     metrics = measured_by({task: loader.load(config, task)})
     directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
+    write_partition(path, loader.load(config, task))
     results: list[dict[str, Any]] = []
     programs: dict[str, Programs] = {}
     with locked(path, say, "writes into this directory"), StopRequest() as stop:
