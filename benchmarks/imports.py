@@ -35,6 +35,7 @@ WINGS = (
     ("meta_testing",),
     ("runs",),
     ("meta_training",),
+    ("split",),
     ("config",),
     ("build",),
     ("report",),

@@ -48,7 +48,7 @@ SCRIPTS = {
 
 
 def test_every_script_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in", "split_learning"}
 
 
 SLOW = ("meta_train", "own_aggregator")
@@ -82,3 +82,12 @@ def test_the_notebook_runs(monkeypatch, tmp_path, capsys):
     assert "the learned aggregator is at" in capsys.readouterr().out
     losses = dict(zip(names["result"].table["entrant"], names["result"].table["test_loss"], strict=True))
     assert losses["pretrained"] < losses["FedAvg"]
+
+
+def test_split_learning_in_two_stages(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["split_learning.py", "3"])
+    runpy.run_path(str(EXAMPLES / "split_learning.py"))
+    told = re.search(r"error (\S+) to (\S+)\ntest accuracy (\S+) after 3 rounds", capsys.readouterr().out)
+    assert told
+    assert float(told[2]) < float(told[1])
+    assert 0 <= float(told[3]) <= 1

@@ -47,7 +47,10 @@ def streaming(config: Config) -> Streaming:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    task, dataset = make_task(name, data_options(config), config.remat, config.objective)
+    return _divided(config, *make_task(name, data_options(config), config.remat, config.objective))
+
+
+def _divided(config: Config, task: Task, dataset: Dataset) -> TaskData:
     train = dataset.splits["train"]
     options = {
         "dirichlet": {"alpha": config.partition_alpha},
@@ -66,9 +69,10 @@ def load_task(config: Config, name: str) -> TaskData:
 
 
 class Loader:
-    """Loads each task once for all configs that divide its data alike."""
+    """Loads each task once, and divides its data once for all configs that divide it alike."""
 
     def __init__(self) -> None:
+        self._made: dict[tuple, tuple[Task, Dataset]] = {}
         self._loaded: dict[tuple, TaskData] = {}
 
     def load(self, config: Config, task: str) -> TaskData:
@@ -76,7 +80,9 @@ class Loader:
         shared = config.partition == "shared"
         key = (task, config.objective, shared or tuple(getattr(config, name) for name in names))
         if key not in self._loaded:
-            self._loaded[key] = load_task(config, task)
+            if key[:2] not in self._made:
+                self._made[key[:2]] = make_task(task, data_options(config), config.remat, config.objective)
+            self._loaded[key] = _divided(config, *self._made[key[:2]])
         return self._loaded[key]
 
 

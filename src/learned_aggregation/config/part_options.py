@@ -59,7 +59,7 @@ def check_parts(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
         ("server_compressor", down["type"], {k: v for k, v in down.items() if k != "type"}),
     ):
         if name != "none" or options:
-            _check_compressor(where(setting), name, options)
+            check_compressor(where(setting), name, options)
 
 
 def _check_rule_options(
@@ -80,7 +80,8 @@ def _check_rule_options(
             refuse(where("rule_options"), f"options of {rule}", name, advice)
 
 
-def _check_compressor(where: str, name: str, options: Mapping[str, Any]) -> None:
+def check_compressor(where: str, name: str, options: Mapping[str, Any]) -> None:
+    """Refuses a compressor that does not take its options."""
     from learned_aggregation.errors import UserError
     from learned_aggregation.federated.compressors import get_compressor
 

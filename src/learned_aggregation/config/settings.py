@@ -46,6 +46,7 @@ from learned_aggregation.config.registered import (
 )
 from learned_aggregation.config.replaced import advice
 from learned_aggregation.config.schedule import DEFAULT_SCHEDULE, check_schedule
+from learned_aggregation.config.split_options import check_split
 from learned_aggregation.config.sweep_config import (
     CheckSetting,
     check_entrants,
@@ -53,7 +54,7 @@ from learned_aggregation.config.sweep_config import (
     check_sweep_config,
 )
 
-RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare")
+RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
 
 
@@ -73,6 +74,7 @@ def _varying(
 RUN = "what to run"
 RULE = "the aggregator"
 INNER = "inner problem"
+SPLIT = "split learning"
 META = "meta-training"
 TEST = "meta-testing"
 SAVE = "checkpoints"
@@ -196,6 +198,14 @@ class Config:
     partition_alpha: float = setting(0.1, positive(0.1), INNER, "concentration of the dirichlet partition")
     classes_per_client: int = setting(2, whole(1, 2), INNER, "of the shards partition")
     dropout: float = setting(0.0, fraction(0.1), INNER, "probability that a client drops out of a round")
+
+    split: Mapping[str, Any] = setting(
+        {},
+        Kind(_varying(check_split, lambda: [n for n in SWEPT if n not in ("task", "objective")]), "DICT"),
+        SPLIT,
+        "of run_type split: where the model is cut, its bottleneck, the autoencoder's training; see docs/split.md",
+        flag=False,
+    )
 
     num_outer_steps: int = setting(5000, whole(1, 5000), META, "updates of theta")
     num_tasks: int = setting(8, whole(1, 8, 100_000), META, "T, inner problems trained in parallel")

@@ -14,6 +14,7 @@ JOBS = Registry(
         "benchmark": f"{_HERE}.benchmark:run",
         "sweep": f"{_HERE}.sweep:run",
         "compare": f"{_HERE}.compare:run",
+        "split": f"{_HERE}.split:run",
     },
 )
 

@@ -50,10 +50,10 @@ def theta_bytes(theta: Theta, metadata: Mapping[str, Any]) -> bytes:
 
     leaves = {name: _contiguous(leaf) for name, leaf in named_leaves(theta).items()}
     text = {name: str(value) for name, value in metadata.items()} | {"format": FORMAT}
-    return _ordered(safetensors.numpy.save(leaves, metadata=text | {CHECKSUM: checksum(leaves, text)}))
+    return ordered(safetensors.numpy.save(leaves, metadata=text | {CHECKSUM: checksum(leaves, text)}))
 
 
-def _ordered(content: bytes) -> bytes:
+def ordered(content: bytes) -> bytes:
     """The file with a sorted header: the library writes the metadata in an order of chance."""
     size = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":"))

@@ -25,6 +25,7 @@ from learned_aggregation.report.plots import (
     to_svg,
 )
 from learned_aggregation.report.plots.axes import tick_name
+from learned_aggregation.report.split import clients_table, cut_plots
 from learned_aggregation.report.statistics import Curve, by_task, curves, smooth, unique
 from learned_aggregation.report.style import style_sheet
 from learned_aggregation.report.sweeps import Sweep, read_sweep
@@ -43,19 +44,24 @@ class Run(NamedTuple):
     rounds: Csv | None
     comparison: Csv | None
     partition: Csv | None
+    clients: Csv | None
     sweep: Sweep | None
     config: str | None
 
     @property
     def tables(self) -> list[Csv]:
         """The CSV files that are there."""
-        return [table for table in (self.metrics, self.rounds, self.comparison, self.partition) if table]
+        return [
+            table
+            for table in (self.metrics, self.rounds, self.comparison, self.partition, self.clients)
+            if table
+        ]
 
 
 def write_report(run_dir: str | Path) -> Path:
     """Writes `report.html` and `figures/*.png` of a run directory, each atomically.
 
-    Reads run.json, config.py, metrics.csv, rounds.csv, table.csv, sweep.csv, sweep.json and partition.csv; a
+    Reads run.json, config.py, metrics.csv, rounds.csv, table.csv, sweep.csv, sweep.json, partition.csv, clients.csv; a
     section is shown for each file that is there. Lines that a killed run left half-written are skipped, and
     counted on the page.
 
@@ -82,10 +88,10 @@ def write_report(run_dir: str | Path) -> Path:
 
 def read_run(path: Path) -> Run:
     """Reads all files of a run directory."""
-    names = ("metrics", "rounds", "table", "partition")
-    metrics, rounds, comparison, partition = (read_csv(path / f"{name}.csv") for name in names)
+    names = ("metrics", "rounds", "table", "partition", "clients")
+    metrics, rounds, comparison, partition, clients = (read_csv(path / f"{name}.csv") for name in names)
     about, config = read_json(path / "run.json"), read_text(path / "config.py")
-    return Run(path, about, metrics, rounds, comparison, partition, read_sweep(path), config)
+    return Run(path, about, metrics, rounds, comparison, partition, clients, read_sweep(path), config)
 
 
 def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
@@ -95,14 +101,17 @@ def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
     sweep = sweep_plots(run.sweep) if run.sweep else []
     partition = partition_plots(run.partition) if run.partition else []
     meta = meta_plots(run.metrics) if run.metrics else []
+    cut = cut_plots(run.comparison, read_measures(run.about)) if run.comparison else []
     sections = [
         summary_section(run, items),
+        section("At the cut", figures(cut)),
         curves_section(items, tasks),
         sweep_section(run.sweep, sweep),
         section("Partition", figures(partition)),
+        section("Clients", table_html(clients_table(run.clients)) if run.clients else ""),
         meta_section(run.metrics, meta),
     ]
-    plots = [plot for group in (*tasks.values(), sweep, partition, meta) for plot in group]
+    plots = [plot for group in (*tasks.values(), sweep, partition, meta, cut) for plot in group]
     return [text for text in sections if text], plots
 
 

@@ -15,7 +15,8 @@ from learned_aggregation.types import Traffic
 class Record(NamedTuple):
     """The runs of one method on one task: one seed for each job of `curves`.
 
-    traffic: bits per client per round. num_clients: K.
+    traffic: bits per client per round. num_clients: K. alone: how many of the bits down are for one client alone; the
+      others are a message for all of them.
     """
 
     optimizer: str
@@ -24,6 +25,7 @@ class Record(NamedTuple):
     curves: Curves
     traffic: Traffic
     num_clients: int
+    alone: float = 0.0
 
 
 def write_rounds(path: Path, records: Sequence[Record]) -> None:
@@ -42,6 +44,7 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
     curves = record.curves
     evaluation_at = {int(r): e for e, r in enumerate(curves.eval_rounds)}
     bytes_up, bytes_down = cohort_bytes(record.traffic, record.num_clients)
+    bytes_down += (record.num_clients - 1) * record.alone / 8
     sent = {"bytes_up": bytes_up, "bytes_down": bytes_down}
     sent |= {"bits_up": record.traffic.up, "bits_down": record.traffic.down}
     for job, seed in enumerate(record.seeds):

@@ -1,11 +1,12 @@
 """Pre-norm transformer blocks, for images and text, compiled once however many there are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array
 
 from learned_aggregation.tasks.attention import attend
 from learned_aggregation.tasks.products import product
@@ -64,8 +65,14 @@ class Layers(nn.Module):
             self.param(f"layer_{i}", lambda key: block.init(key, x)["params"]) for i in range(self.count)
         ]
 
-        def step(h, layer):
-            return block.apply({"params": layer}, h), None
+        return apply_blocks(block, layers, x, self.remat)
 
-        step = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(step, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers))[0]
+
+def apply_blocks(block: nn.Module, layers: Sequence[Any], x: Array, remat: bool = False) -> Array:
+    """`block` with each of `layers`' parameters, one after the other, as one scan: [B, S, D] -> [B, S, D]."""
+
+    def step(h, layer):
+        return block.apply({"params": layer}, h), None
+
+    step = jax.checkpoint(step) if remat else step
+    return jax.lax.scan(step, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers))[0]

@@ -1,7 +1,5 @@
 """`transformer_h{hidden}_m{mlp}_nh{heads}_nl{layers}`: decoder-only transformers over tokens."""
 
-import functools
-
 from flax import linen as nn
 
 from learned_aggregation.tasks.names import parse_sizes
@@ -30,20 +28,23 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens, train: bool):
-        block = functools.partial(
-            Block,
+        embedding_init = nn.initializers.truncated_normal(1.0)
+        x = nn.Embed(self.vocabulary, self.hidden, embedding_init=embedding_init, name="embed")(tokens)
+        x = Layers(self.make_block, self.layers, self.remat, name="layers")(x)
+        return nn.Dense(self.vocabulary, kernel_init=_fan_in(1.0), dot_general=product, name="head")(
+            nn.LayerNorm(name="norm")(x)
+        )
+
+    @nn.nowrap
+    def make_block(self) -> Block:
+        """One block, without a parent."""
+        return Block(
             heads=self.heads,
             head_size=HEAD_SIZE,
             mlp=self.mlp,
             causal=True,
             kernel_init=_fan_in(2.0 / self.layers),
             parent=None,
-        )
-        embedding_init = nn.initializers.truncated_normal(1.0)
-        x = nn.Embed(self.vocabulary, self.hidden, embedding_init=embedding_init, name="embed")(tokens)
-        x = Layers(block, self.layers, self.remat, name="layers")(x)
-        return nn.Dense(self.vocabulary, kernel_init=_fan_in(1.0), dot_general=product, name="head")(
-            nn.LayerNorm(name="norm")(x)
         )
 
 

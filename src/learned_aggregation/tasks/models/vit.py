@@ -1,6 +1,5 @@
 """`vit_p{patch}_h{hidden}_m{mlp}_nh{heads}_nl{layers}`: vision transformers."""
 
-import functools
 from typing import cast
 
 import jax.numpy as jnp
@@ -38,8 +37,16 @@ class VisionTransformer(nn.Module):
         token = self.param("class_token", nn.initializers.zeros, (1, 1, self.hidden))
         x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.hidden)), x], axis=1)
         x = x + self.param("positions", nn.initializers.normal(0.02), (1, x.shape[1], self.hidden))
-        block = functools.partial(
-            Block,
+        x = cast(Array, Layers(self.make_block, self.layers, self.remat, name="layers")(x))
+        first = nn.LayerNorm(name="norm")(x[:, 0])
+        return nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.zeros, dot_general=product, name="head"
+        )(first)
+
+    @nn.nowrap
+    def make_block(self) -> Block:
+        """One block, without a parent."""
+        return Block(
             heads=self.heads,
             head_size=self.hidden // self.heads,
             mlp=self.mlp,
@@ -47,11 +54,6 @@ class VisionTransformer(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             parent=None,
         )
-        x = cast(Array, Layers(block, self.layers, self.remat, name="layers")(x))
-        first = nn.LayerNorm(name="norm")(x[:, 0])
-        return nn.Dense(
-            self.num_classes, kernel_init=nn.initializers.zeros, dot_general=product, name="head"
-        )(first)
 
 
 def cut_patches(images: Array, patch: int) -> Array:

@@ -1,0 +1,37 @@
+# Who averages the clients' blocks: FedAvg, Nesterov and lagg-set, with grids; lagg-set with its network off is FedAvg at
+# the same rate. Non-IID clients. The server's half trains at one rate in all of them. benchmarks/split.py takes each
+# method's best case by the last loss on outer_valid.
+# Run:    python src/main.py --config config/split/fmnist_aggregators.py --tfds_data_dir ../shared/data/tfds
+# Expect: table.csv and report.html in runs/; a row of `make claims CLAIM=split`.
+_base_ = "../_base_/split_fmnist.py"
+num_grads = 8
+num_clients = 8
+partition = "dirichlet"
+partition_alpha = 0.3
+eval_every = 4
+eval_examples = 1000
+local_optimizer = "sgd"
+keep_local_state = False
+_rates = (0.02, 0.05, 0.1)
+split = dict(
+    bottleneck="linear",
+    latent_dim=4,
+    server_learning_rate=0.03,
+    cases=[
+        *(dict(label="FedAvg, %g" % r, optimizer="fedavg", local_learning_rate=r) for r in _rates),
+        *(
+            dict(
+                label="Nesterov, %g, %g, %g" % (r, lr, beta),
+                optimizer="diloco",
+                local_learning_rate=r,
+                learning_rate=lr,
+                beta=beta,
+            )
+            for r, lr, beta in ((0.02, 0.7, 0.6), (0.05, 0.7, 0.6), (0.02, 0.7, 0.9))
+        ),
+        *(
+            dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r)
+            for r in _rates
+        ),
+    ],
+)
