@@ -14,67 +14,73 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
-from learned_aggregation.jobs.groups import say, write_partition
+from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.jobs.groups import write_partition
 from learned_aggregation.jobs.measures import measured_by
 from learned_aggregation.jobs.split_files import write_clients, write_curves, write_summary
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.plots.plot import slug
 from learned_aggregation.report.terminal import print_comparison
+from learned_aggregation.runs import messages
 from learned_aggregation.runs.checkpoint import Checkpointer
 from learned_aggregation.runs.interrupts import StopRequest
+from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.progress import ProgressBar
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable, metric_facts, same_run
 from learned_aggregation.split.evaluation import on_rows, on_split
 from learned_aggregation.split.finetuning import Curves, Programs, Saving, compiled, finetune
 from learned_aggregation.split.pretraining import padded_rows
-from learned_aggregation.split.store import locked
+from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Server
 
 
-def run(config: Config, command: str) -> int:
+def run(config: Config, command: str) -> Finished:
     """Runs every case with every seed; started again with the same config it goes on with what is missing.
 
     Writes rounds.csv, table.csv, clients.csv and the report.
 
     Returns:
-      0, or 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
+      The status is 128 + a signal's number when SIGINT or SIGTERM stopped it (after saving).
     Raises:
       UserError: a directory that holds another run, a case that cannot run, an autoencoder of another signature.
     """
     cases, loader = split_cases(config), build.Loader()
     for case in cases:
         check_case(case, loader)
-    path = same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None)
-    make_writable(Path(config.checkpoints_dir))
-    facts = {"run_type": config.run_type, "name": path.name, "command": command}
-    [task] = config.tasks
-    metrics = measured_by({task: loader.load(config, task)})
-    directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
-    write_partition(path, loader.load(config, task))
-    results: list[dict[str, Any]] = []
-    programs: dict[str, Programs] = {}
-    with locked(path, say, "writes into this directory"), StopRequest() as stop:
-        for seed in range(config.seed, config.seed + config.num_runs):
-            for index, case in enumerate(cases):
-                name = f"{index:02d}_{slug(case.label)}_seed{seed}"
-                found = _finished(path, name, case, seed) or _run_case(
-                    case, seed, loader, path, name, stop, programs
-                )
-                if found is None:
-                    say(f"stopped, saved; go on with the same command: {path}")
-                    return stop.exit_status
-                results.append(found)
-    names = [metric.name for metric in metrics[task]]
-    write_curves(path / "rounds.csv", results, task)
-    write_summary(path / "table.csv", results, task, names)
-    write_clients(path / "clients.csv", results)
-    notes = [_note(found) for found in results]
-    directory.finish(
-        notes=notes, table_note="Mean ± 95 % interval over seeds; the bottleneck is on in all of them."
-    )
-    print_comparison(path)
-    say(f"table: {path / 'table.csv'}  report: {write_report(path)}")
-    return 0
+    with same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None) as path:
+        make_writable(Path(config.checkpoints_dir))
+        facts = {"run_type": config.run_type, "name": path.name, "command": command}
+        [task] = config.tasks
+        metrics = measured_by({task: loader.load(config, task)})
+        directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
+        write_partition(path, loader.load(config, task))
+        results: list[dict[str, Any]] = []
+        programs: dict[str, Programs] = {}
+        with StopRequest() as stop:
+            for seed in range(config.seed, config.seed + config.num_runs):
+                for index, case in enumerate(cases):
+                    name = f"{index:02d}_{slug(case.label)}_seed{seed}"
+                    found = _finished(path, name, case, seed) or _run_case(
+                        case, seed, loader, path, name, stop, programs
+                    )
+                    if found is None:
+                        say(f"stopped, saved; go on with the same command: {path}")
+                        return Finished(stop.exit_status, path)
+                    results.append(found)
+        names = [metric.name for metric in metrics[task]]
+        write_curves(path / "rounds.csv", results, task)
+        write_summary(path / "table.csv", results, task, names)
+        write_clients(path / "clients.csv", results)
+        notes = [_note(found) for found in results]
+        directory.finish(
+            notes=notes, table_note="Mean ± 95 % interval over seeds; the bottleneck is on in all of them."
+        )
+        report = write_report(path)
+        if messages.shown():
+            with to_stdout():
+                print_comparison(path)
+        say(f"table: {path / 'table.csv'}  report: {report}")
+        return Finished(0, path)
 
 
 def _note(found: Mapping[str, Any]) -> str:
@@ -91,7 +97,7 @@ def _finished(path: Path, name: str, case: Case, seed: int) -> dict[str, Any] | 
     """A result that an earlier start left; one that is damaged is run again."""
     where = _result_path(path, name)
     try:
-        found = json.loads(where.read_text())
+        found = json.loads(where.read_text(encoding="utf-8"))
         if (found["label"], found["seed"], found["complete"]) == (case.label, seed, True):
             say(f"{case.label}, seed {seed}: finished before, skipped ({where})")
             return found

@@ -102,8 +102,8 @@ def load(path: str, signature: Signature, template: Any) -> Found:
 
 def _read(path: Path, signature: Signature, template: Any) -> Found:
     try:
-        saved = json.loads((path / SIGNATURE).read_text())
-        results = json.loads((path / RESULTS).read_text())
+        saved = json.loads((path / SIGNATURE).read_text(encoding="utf-8"))
+        results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(signature._asdict()))
         if change := first_difference({name: saved.get(name, "missing") for name in wanted}, wanted):
             raise Refused(f"of another {change[0]}: {change[1]!r} instead of {change[2]!r}")
@@ -154,7 +154,7 @@ def locked(
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115
+        file = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise disk_error(path, error, "run again") from error
     with file:

@@ -30,9 +30,9 @@ def as_model(item: Any) -> Model:
     """The model that an object is.
 
     Args:
-      item: a flax.linen module; a flax.nnx or equinox module, or a function of `rngs` or `key` that makes one (a module
-        that is made already begins every run with its weights); a pair (init, apply) of functions: init(key) ->
-        params and apply(params, inputs) -> outputs.
+      item: a flax.linen module, or an object with its `init` and `apply`; a flax.nnx or equinox module, or a function
+        of `rngs` or `key` that makes one (a module that is made already begins every run with its weights); a pair
+        (init, apply) of functions: init(key) -> params and apply(params, inputs) -> outputs.
     Raises:
       UserError: none of these.
 
@@ -45,8 +45,8 @@ def as_model(item: Any) -> Model:
     """
     if isinstance(item, Model):
         return item
-    libraries = _libraries(item)
-    if "flax.linen" in libraries:
+    libraries, pair = _libraries(item), isinstance(item, tuple)
+    if "flax.linen" in libraries or (hasattr(item, "apply") and not pair):
         from learned_aggregation.tasks.adapters.linen import linen_model
 
         return linen_model(item)
@@ -58,15 +58,10 @@ def as_model(item: Any) -> Model:
         from learned_aggregation.tasks.adapters.equinox import equinox_model
 
         return equinox_model(item)
-    init, apply = (
-        item
-        if isinstance(item, tuple) and len(item) == 2
-        else (getattr(item, n, None) for n in ("init", "apply"))
-    )
-    if callable(init) and callable(apply):
+    if pair and len(item) == 2 and all(map(callable, item)):
         from learned_aggregation.tasks.adapters.functions import functions_model
 
-        return functions_model(init, apply)
+        return functions_model(*item)
     raise UserError(
         f"model: expected a flax or equinox module, or a pair of functions (init, apply), got {type(item).__name__}. "
         "Wrap it in such a pair."

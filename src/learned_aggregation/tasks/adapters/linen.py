@@ -10,11 +10,14 @@ from learned_aggregation.types import Key, ModelState, Params
 
 
 def linen_model(module: nn.Module) -> Model:
-    """Collections other than "params" are the model_state, which training changes and evaluation reads.
+    """A module, or an object with its `init` and `apply`.
+
+    Collections other than "params" are the model_state, which training changes and evaluation reads.
 
     Dropout and other random layers draw from the key of the local step (the stream "dropout").
     """
-    call, plain = type(module).__call__, cast(Any, module)
+    real, plain = isinstance(module, nn.Module), cast(Any, module)
+    call = type(module).__call__ if real else plain.apply
 
     def init(key: Key, example: Array) -> tuple[Params, ModelState]:
         variables = dict(plain.init(key, example, **flags(call, False)))
@@ -24,7 +27,7 @@ def linen_model(module: nn.Module) -> Model:
         variables = {"params": params, **state}
         if not train:
             return plain.apply(variables, inputs, **flags(call, False)), state
-        rngs = {"dropout": key}
-        return plain.apply(variables, inputs, mutable=list(state), rngs=rngs, **flags(call, True))
+        random = {"rngs": {"dropout": key}} if real else {}
+        return plain.apply(variables, inputs, mutable=list(state), **random, **flags(call, True))
 
     return Model(init, apply)
