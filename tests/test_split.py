@@ -16,13 +16,14 @@ from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
 from learned_aggregation.problems.freezing import freeze
 from learned_aggregation.split import boundary as cut
+from learned_aggregation.split.evaluation import evaluate, on_split
 from learned_aggregation.split.exchange import Ends, exchange
 from learned_aggregation.split.model import split_model
-from learned_aggregation.split.work import ClientSide, split_task
+from learned_aggregation.split.work import ClientSide, Kept, split_task
 from learned_aggregation.tasks import make_model
 from learned_aggregation.tasks.names import parse_task_name
 from learned_aggregation.tasks.objectives import OBJECTIVES, objective_name
-from learned_aggregation.types import Traffic
+from learned_aggregation.types import ClientState, Server, Traffic
 
 KEY = jax.random.key(0)
 
@@ -102,6 +103,31 @@ def test_only_the_clients_blocks_reach_the_aggregator_and_a_dropped_client_leave
     other, other_loss = run(parts, poisoned)
     assert leaves_equal(other, moved)
     assert other_loss == loss
+
+
+def test_the_bottleneck_is_on_in_evaluation_each_clients_where_it_has_one():
+    """The code this follows evaluates without it."""
+    coarse = get_compressor("qsgd", bits=2, norm="max")
+    training = make_training(up=coarse, one_encoder=False, one_decoder=False)
+    task, data = split_task(training), {n: leaf[0, 0] for n, leaf in batches(IMAGE, 1, 1, 4).items()}
+    params, half = task.init(KEY)
+    half.top["head"]["kernel"] = jax.random.normal(KEY, half.top["head"]["kernel"].shape)  # which starts at 0
+    kept = jax.vmap(training.boundary.bottleneck.init)(jax.random.split(KEY, 2))
+    server = Server(params, half, (), ClientState(Kept(kept.encoder, kept.decoder), ()))
+    chunks, mask = jax.tree.map(lambda leaf: leaf[None], data), jnp.ones((1, 4))
+    measure = jax.jit(
+        lambda task, server: on_split(task, training.sharing, server, chunks, mask), static_argnums=0
+    )
+    each = measure(task, server)["loss"]
+    assert each[0] != each[1]
+    mean = evaluate(task, training.sharing, server, chunks, mask)["loss"]
+    np.testing.assert_allclose(mean, np.mean(each), rtol=1e-6)
+    blank = server._replace(
+        clients=ClientState(Kept(kept.encoder, jax.tree.map(jnp.zeros_like, kept.decoder)), ())
+    )
+    assert np.all(measure(task, blank)["loss"] != each)
+    exact = training._replace(boundary=training.boundary._replace(up=get_compressor("none")))
+    assert np.all(measure(split_task(exact), server)["loss"] != each)
 
 
 SHARINGS = [(True, True), (False, True), (False, False)]
