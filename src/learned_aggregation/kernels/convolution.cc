@@ -369,6 +369,13 @@ Taps taps_of_rows(const Shape& s) {
 using Images = ffi::Buffer<ffi::F32, 4>;
 using Result = ffi::ResultBuffer<ffi::F32, 4>;
 
+// What the loops rely on; JAX's side never asks for anything else.
+ffi::Error check(const Shape& s, int64_t channels, int64_t out_channels, int64_t images) {
+  const bool fits = s.channels == channels && s.out_channels == out_channels && s.images == images &&
+                    s.stride_rows > 0 && s.stride_columns > 0;
+  return fits ? ffi::Error::Success() : ffi::Error::InvalidArgument("images and kernel must have sizes that fit");
+}
+
 Shape shape_of(ffi::Span<const int64_t> x, ffi::Span<const int64_t> kernel, ffi::Span<const int64_t> out,
                int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
   return {x[0], x[1], x[2], x[3], kernel[0], kernel[1], stride_rows, stride_columns, top, left, out[1], out[2], out[3]};
@@ -378,6 +385,8 @@ ffi::Error Forward(Images x, Images kernel, Result out, int64_t stride_rows, int
                    int64_t left) {
   const Shape s =
       shape_of(x.dimensions(), kernel.dimensions(), out->dimensions(), stride_rows, stride_columns, top, left);
+  const auto sizes = kernel.dimensions();
+  if (ffi::Error error = check(s, sizes[2], sizes[3], out->dimensions()[0]); error.failure()) return error;
   auto run = [&](const Shape& on, const float* images, const Taps& taps, int64_t inner) {
     Buffer panels = in_panels(kernel.typed_data(), taps, inner, on.out_channels, false);
     const int64_t image = on.height * on.width * on.channels;
@@ -396,6 +405,8 @@ ffi::Error ImagesGradient(Images above, Images kernel, Result out, int64_t strid
                           int64_t top, int64_t left) {
   const Shape s =
       shape_of(out->dimensions(), kernel.dimensions(), above.dimensions(), stride_rows, stride_columns, top, left);
+  const auto sizes = kernel.dimensions();
+  if (ffi::Error error = check(s, sizes[2], sizes[3], above.dimensions()[0]); error.failure()) return error;
   const Taps taps = taps_of_input(s);
   Buffer panels = in_panels(kernel.typed_data(), taps, s.channels, s.out_channels, true);
   const int64_t image = s.out_height * s.out_width * s.out_channels;
@@ -407,6 +418,8 @@ ffi::Error OfKernel(Images x, Images above, Result out, int64_t stride_rows, int
                     int64_t left) {
   const Shape s =
       shape_of(x.dimensions(), out->dimensions(), above.dimensions(), stride_rows, stride_columns, top, left);
+  const auto sizes = out->dimensions();
+  if (ffi::Error error = check(s, sizes[2], sizes[3], above.dimensions()[0]); error.failure()) return error;
   auto run = [&](const Shape& on, const float* images, const Taps& taps, int64_t channels) {
     const int64_t image = on.height * on.width * on.channels;
     KernelGradient{images, above.typed_data(), out->typed_data(), on.images, image, channels, on.out_channels, taps}
