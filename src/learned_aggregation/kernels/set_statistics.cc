@@ -1,8 +1,8 @@
 // What fedlagg-set reads of one tensor, in one pass over its deltas: statistics over the clients, the new history, and
 // the sums over the tensor that features and scalars are normalised with. See learned/set_features.py.
 //
-// A tile of parameters is read of every client in turn, and again, from the cache, for the deviations from the mean. The
-// rest is done while it is in registers. Sums of squares are of one lane over a block, then in double.
+// A tile of parameters is read of every client in turn and put side by side: read again where they lie, for the
+// deviations from the mean, many clients' would have driven each other from the cache. The rest is done in registers. Sums of squares are of one lane over a block, then in double.
 
 #include <algorithm>
 #include <cmath>
@@ -18,7 +18,7 @@ using namespace learned_aggregation;
 
 namespace {
 
-constexpr int kVectors = 4;
+constexpr int kVectors = kManyRegisters ? 8 : 4;
 constexpr int kTile = kLanes * kVectors;
 constexpr int kLine = 16;    // floats of a cache line
 constexpr int kAhead = 256;  // floats to what is asked for: about the time that memory takes
@@ -75,7 +75,7 @@ inline void ask_for(const float* row) {
 // The first `count` parameters of the rows; all of the tile's vectors are computed.
 template <int V>
 [[gnu::always_inline]] inline void tile(const Rows& r, const Clients& clients, const Constants& c, int64_t count,
-                                        Vector* sums) {
+                                        float* side_by_side, Vector* sums) {
   Vector mean[V], sign[V], square[V], variance[V];
   for (int v = 0; v < V; ++v) mean[v] = Vector{} + clients.absent, sign[v] = square[v] = variance[v] = Vector{};
   const size_t here = clients.index.size();
@@ -85,6 +85,7 @@ template <int V>
     ask_for<V>(delta);
     for (int v = 0; v < V; ++v) {
       const Vector d = within(load(delta + v * kLanes), c.largest), part = share * d;
+      store(side_by_side + (k * V + v) * kLanes, d);
       mean[v] += part;
       square[v] += part * d;
       sign[v] += d > 0.0f ? share : Vector{};
@@ -92,10 +93,9 @@ template <int V>
     }
   }
   for (size_t k = 0; k < here; ++k) {
-    const float* delta = r.deltas + clients.index[k] * r.stride;
     const float share = clients.shares[k];
     for (int v = 0; v < V; ++v) {
-      const Vector off = within(load(delta + v * kLanes), c.largest) - mean[v];
+      const Vector off = load(side_by_side + (k * V + v) * kLanes) - mean[v];
       variance[v] += share * (off * off);
     }
   }
@@ -141,16 +141,18 @@ struct Tensor {
   float *along_p, *along_q, *sums;
 };
 
-// Room for the last parameters, fewer than a tile: rows of it.
-class Rest {
+// Room for a tile's deltas, and for rows of the last parameters, fewer than a tile.
+class Room {
  public:
-  explicit Rest(int64_t clients) : clients_(clients), buffer_((clients + kRows) * kTile) {}
+  explicit Room(int64_t clients) : clients_(clients), buffer_((clients + kRows) * kTile), deltas_(clients * kTile) {}
 
-  void run(const Rows& whole, int64_t offset, int64_t count, const Clients& clients, const Constants& c, Vector* sums) {
+  float* deltas() { return deltas_.data(); }
+
+  void run_rest(const Rows& whole, int64_t offset, int64_t count, const Clients& clients, const Constants& c, Vector* sums) {
     float* data = buffer_.data();
     std::fill(data, data + (clients_ + kRows) * kTile, 0.0f);
     float* next = data;
-    auto room = [&](const float* from) {
+    auto take = [&](const float* from) {
       std::copy(from + offset, from + offset + count, next);
       next += kTile;
       return next - kTile;
@@ -158,18 +160,20 @@ class Rest {
     Rows r = whole;
     r.deltas = data;
     r.stride = kTile;
-    for (int64_t k = 0; k < clients_; ++k) room(whole.deltas + k * whole.stride);
-    r.param = room(whole.param);
-    r.last = r.mean = room(whole.last);
-    for (int m = 0; m < kMomenta; ++m) r.momentum[m] = r.new_momentum[m] = room(whole.momentum[m]);
-    r.second = r.new_second = room(whole.second);
-    if (whole.velocity) r.velocity = r.new_velocity = room(whole.velocity);
+    for (int64_t k = 0; k < clients_; ++k) take(whole.deltas + k * whole.stride);
+    r.param = take(whole.param);
+    r.last = r.mean = take(whole.last);
+    for (int m = 0; m < kMomenta; ++m) r.momentum[m] = r.new_momentum[m] = take(whole.momentum[m]);
+    r.second = r.new_second = take(whole.second);
+    if (whole.velocity) r.velocity = r.new_velocity = take(whole.velocity);
     r.spread = next;
     r.sign = next + kTile;
     if (count <= kLanes)
-      tile<1>(r, clients, c, count, sums);
+      tile<1>(r, clients, c, count, deltas(), sums);
+    else if (count <= 2 * kLanes)
+      tile<2>(r, clients, c, count, deltas(), sums);
     else
-      tile<kVectors>(r, clients, c, count, sums);
+      tile<kVectors>(r, clients, c, count, deltas(), sums);
     auto give = [&](const float* from, float* to) { std::copy(from, from + count, to + offset); };
     give(r.mean, whole.mean);
     give(r.spread, whole.spread);
@@ -182,7 +186,7 @@ class Rest {
  private:
   static constexpr int kRows = 6 + 2 + kMomenta;
   int64_t clients_;
-  Buffer buffer_;
+  Buffer buffer_, deltas_;
 };
 
 Rows at(Rows r, int64_t offset) {
@@ -193,7 +197,7 @@ Rows at(Rows r, int64_t offset) {
   return r;
 }
 
-void statistics(const Tensor& t, const View* view, const Clients& clients, const Constants& c, Rest& rest) {
+void statistics(const Tensor& t, const View* view, const Clients& clients, const Constants& c, Room& room) {
   double sums[kSums] = {};
   std::vector<SquaresAlong> along;
   if (view) along.emplace_back(*view, t.along_p, t.along_q);
@@ -201,8 +205,9 @@ void statistics(const Tensor& t, const View* view, const Clients& clients, const
     const int64_t end = std::min(start + kBlock, t.n);
     Vector of_block[kSums] = {};
     int64_t offset = start;
-    for (; offset + kTile <= end; offset += kTile) tile<kVectors>(at(t.rows, offset), clients, c, kTile, of_block);
-    if (offset < end) rest.run(t.rows, offset, end - offset, clients, c, of_block);
+    for (; offset + kTile <= end; offset += kTile)
+      tile<kVectors>(at(t.rows, offset), clients, c, kTile, room.deltas(), of_block);
+    if (offset < end) room.run_rest(t.rows, offset, end - offset, clients, c, of_block);
     for (int i = 0; i < kSums; ++i) sums[i] += total(of_block[i]);
     if (view) along[0].add(t.rows.mean + start, start, end - start);
   }
@@ -219,7 +224,7 @@ ffi::Error Statistics(F32 deltas, F32 share, F32 param, F32 decays, F32 last, F3
   if (view.size() != n || batch.dimension(momentum, 0) != kMomenta || batch.dimension(*sums, 0) != kSums)
     return ffi::Error::InvalidArgument("shapes do not fit");
   const bool moves = n > 0 && batch.dimension(velocity, 0) == n;
-  Rest rest(clients);
+  Room room(clients);
   for (int64_t i = 0; i < batch.size; ++i) {
     auto at = [&](const F32& x) { return batch.at(x, i); };
     auto to = [&](Out& x) { return batch.at(*x, i); };
@@ -230,7 +235,7 @@ ffi::Error Statistics(F32 deltas, F32 share, F32 param, F32 decays, F32 last, F3
     r.second = at(second), r.new_second = to(new_second);
     r.velocity = moves ? at(velocity) : nullptr, r.new_velocity = moves ? to(new_velocity) : nullptr;
     r.mean = to(mean), r.spread = to(spread), r.sign = to(sign);
-    statistics(t, factored ? &view : nullptr, Clients(at(share), clients), {at(decays), tiny, least, largest}, rest);
+    statistics(t, factored ? &view : nullptr, Clients(at(share), clients), {at(decays), tiny, least, largest}, room);
   }
   return ffi::Error::Success();
 }
