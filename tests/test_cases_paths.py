@@ -135,6 +135,7 @@ def _opens_text(call: ast.Call) -> bool:
         "os",
         "tarfile",
         "zipfile",
+        "Image",
     )
     is_method = isinstance(call.func, ast.Attribute)  # a function of that name may be our own
     return (is_method and name in ("read_text", "write_text")) or (

@@ -17,9 +17,8 @@ from learned_aggregation.cli import main
 from learned_aggregation.config.resolve import Config, load_config
 from learned_aggregation.config.sweep_config import MAX_POINTS
 from learned_aggregation.errors import UserError
-from learned_aggregation.jobs import compare as compare_job
+from learned_aggregation.jobs import kept_curves, sweep_wandb
 from learned_aggregation.jobs import sweep as sweep_job
-from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.meta_testing.points import draw, on_edge, shown, widened
 from learned_aggregation.meta_testing.program import Curves
 
@@ -179,7 +178,7 @@ class _Runner:
 def runner(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     chosen = type("Chosen", (_Runner,), {"ran": []})
-    for job in (sweep_job, compare_job, sweep_wandb):
+    for job in (sweep_job, kept_curves, sweep_wandb):
         monkeypatch.setattr(job, "GroupRunner", chosen)
     return chosen
 

@@ -267,14 +267,14 @@ def test_killed_between_two_lines_it_goes_on_with_what_is_missing(fake, how):
     waits, pid = fake.log.with_name("wait_small"), fake.log.with_name("pid")
     waits.touch()
     process = in_own_process(fake)
-    while not pid.exists() or not pid.read_text():
+    while not (number := pid.read_text() if pid.exists() else ""):  # it is written again and again
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(how)
     assert process.wait() == (143 if how == signal.SIGTERM else -9)
     if how == signal.SIGTERM:
         with pytest.raises(ProcessLookupError):
-            os.kill(int(pid.read_text()), 0)
+            os.kill(int(number), 0)
     waits.unlink()
     assert fake.file("fast").exists()
     assert not fake.file("small").exists()

@@ -34,10 +34,10 @@ EXPECTED = "sweep_config.metric.name: expected train_loss, or outer_valid_NAME w
     ("asked", "message"),
     [
         ({"name": "outer_vald_loss"}, f"{EXPECTED}, got 'outer_vald_loss'. Did you mean 'outer_valid_loss'?"),
-        ({"name": "train_acc"}, f"{EXPECTED}, got 'train_acc'. Did you mean 'train_loss'?"),
+        ({"name": "train_acc"}, f"{EXPECTED}, got 'train_acc'. Write for example outer_valid_loss."),
         ({"name": "outer_valid_"}, f"{EXPECTED}, got 'outer_valid_'. Did you mean 'outer_valid_loss'?"),
         ({"name": "outer_valid_a b"}, f"{EXPECTED}, got 'outer_valid_a b'. Did you mean 'outer_valid_loss'?"),
-        ({"name": "test_loss"}, f"{EXPECTED}, got 'test_loss'. Did you mean 'train_loss'?"),
+        ({"name": "test_loss"}, f"{EXPECTED}, got 'test_loss'. Write for example outer_valid_loss."),
         ({"goal": "maximize"}, f"{EXPECTED}, got None. Write for example outer_valid_loss."),
         (
             {"name": "outer_valid_r2", "goal": "max"},

@@ -40,6 +40,7 @@ def test_every_block_of_the_page_is_one_of_these():
         "A compressor",
         "Client work, server work",
         "A partition",
+        "A bottleneck, a model that can be cut",
     ]
 
 
@@ -65,6 +66,7 @@ def test_files_that_the_page_names_are_there():
         "data/partitions/my_split.py",
     }
     new |= {"meta_training/estimators/my_estimator.py"}
+    new |= {"split/bottlenecks/my_code.py", "split/models/my_family.py"}
     named = {path for path in named if not path.startswith("docs/claims/")}  # written by `make claims`
     missing = {path for path in named - new if not any((place / path).exists() for place in places)}
     assert missing == set()

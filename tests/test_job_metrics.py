@@ -152,15 +152,20 @@ def test_a_metric_that_the_task_does_not_have_is_one_line_before_anything_is_wri
 @pytest.mark.parametrize("read_back", [False, True])
 def test_a_run_whose_loss_is_not_finite_never_wins(tmp_path, read_back):
     """Comparisons with NaN are false: an error rate counted with them is a perfect 0."""
-    columns = metric_columns((Metric("loss"), Metric("error")))
-    results = sweep_job.Results(tmp_path / "sweep.csv", ["beta"], columns)
+    columns = list(metric_columns((Metric("loss"), Metric("error"))))
+    points = [{"beta": 0.1 * point} for point in range(3)]
+
+    def opened():
+        return sweep_job.Results(tmp_path / "sweep.csv", points, [0, 1], ["beta"], [columns] * 3)
+
+    results = opened()
     for point, (loss, error) in enumerate([(np.nan, 0.0), (0.5, 0.2), (0.4, 0.3)]):
         values = {"loss": np.full((2, 1), loss), "error": np.full((2, 1), error)}
         evaluated = {f"{split}_{name}": v for split in ("outer_valid", "test") for name, v in values.items()}
-        results.add(point, {"beta": 0.1 * point}, [0, 1], Curves(np.ones((2, 1)), np.array([1]), evaluated))
+        results.add(point, points[point], [0, 1], Curves(np.ones((2, 1)), np.array([1]), evaluated))
     results.write()
     if read_back:
-        results = sweep_job.Results(tmp_path / "sweep.csv", ["beta"], columns)
+        results = opened()
     assert results.mean("outer_valid_error", 3) == [np.inf, pytest.approx(0.2), pytest.approx(0.3)]
     assert [row["diverged"] for row in rows(tmp_path / "sweep.csv")] == ["True"] * 2 + ["False"] * 4
 

@@ -90,7 +90,7 @@ def test_a_broken_run_json(tmp_path, about):
     (tmp_path / "run.json").write_text(about)
     page = write_report(tmp_path).read_text()
     assert f"<h1>{tmp_path.name}</h1>" in page
-    assert Reader(page).sections == (["Versions and machine"] if "versions" in about else [])
+    assert Reader(page).sections == []  # a value of another type is no value
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,6 @@ def test_the_report_never_imports_jax():
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for name in names:
                 own = name.startswith("learned_aggregation.report")
-                own |= name in ("learned_aggregation.errors", "learned_aggregation.atomic")
+                ground = ("errors", "atomic", "json_text")
+                own |= name in [f"learned_aggregation.{module}" for module in ground]
                 assert own or name.split(".")[0] in allowed, f"{path.name} imports {name}"

@@ -1,4 +1,5 @@
 # Accuracy against bytes at the cut: bottlenecks, latent dimensions, quantised latents; the bottleneck is always on.
+# Source: split learning in two stages: docs/split.md.
 # Run:    python src/main.py --config config/split/fmnist_curve.py --tfds_data_dir ../shared/data/tfds
 # Expect: table.csv, clients.csv and report.html in runs/; a row of `make claims CLAIM=split`.
 _base_ = "../_base_/split_fmnist.py"

@@ -1,4 +1,5 @@
 # Option 2: clients with few classes each train autoencoders of their own; their decoders aggregated, or one for each.
+# Source: split learning in two stages: docs/split.md.
 # Run:    python src/main.py --config config/split/fmnist_decoders.py --tfds_data_dir ../shared/data/tfds
 # Expect: clients.csv with each client's reconstruction errors; a row of `make claims CLAIM=split`.
 _base_ = "../_base_/split_fmnist.py"

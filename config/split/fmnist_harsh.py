@@ -1,4 +1,5 @@
 # A harsh bottleneck, one number for each token, the class token too: what pretraining it is worth, and training it along.
+# Source: split learning in two stages: docs/split.md.
 # Run:    python src/main.py --config config/split/fmnist_harsh.py --tfds_data_dir ../shared/data/tfds
 # Expect: table.csv, clients.csv and report.html in runs/; a row of `make claims CLAIM=split`.
 _base_ = "../_base_/split_fmnist.py"

@@ -27,8 +27,9 @@ _BROUGHT: ContextVar[Mapping[tuple[str, str], Any]] = ContextVar("brought", defa
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A ` Did you mean 'x'?` suffix for the nearest candidate, or the empty string where none is near.
 
-    Near is: the same words in another order or number, one name a part of the other's words, or at most a third of the
-    letters changed (two letters that are swapped are one change). Text beyond 100 letters is near nothing.
+    Near is: the same words in another order or number, one name a part of the other's words, a name cut short, or at
+    most a third of the letters changed (two letters that are swapped are one change). Text beyond 100 letters is near
+    nothing.
 
     Example:
       >>> nearest("log_uniform", ["uniform", "q_uniform", "log_uniform_values"])
@@ -61,6 +62,8 @@ def _distance(name: str, known: str) -> float:
         by_words = 0.5 * left_out
     elif shared > 3 and set(words_b) <= set(words_a):  # it lacks a word that was asked for
         by_words = 0.9 * left_out
+    if len(a) > 1 and b.startswith(a):  # cut short
+        by_words = min(by_words, 0.95)
     count = _changes(a, b)
     if count >= min(len(a), len(b)) or (longest < 4 and count > 1):
         return by_words

@@ -174,8 +174,9 @@ def meta_train_name(config: Config) -> str:
     sizes = f"K{config.num_grads}_H{config.num_local_steps}_{config.local_learning_rate}"
     tasks = config.task if isinstance(config.task, str) else "+".join(config.task)
     tasks = "mixture" if config.problems else tasks
-    name = f"{config.optimizer}{config.hidden_size}_{tasks}_{sizes}{config.name_suffix}"
-    name = name.replace(":", ".")  # of package.module:attribute; not every file system takes a colon
+    # A colon of package.module:attribute is one that not every file system takes.
+    what = f"{config.optimizer}{config.hidden_size}_{tasks}".replace(":", ".")
+    name = f"{what}_{sizes}{config.name_suffix}"
     if len(name.encode()) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]

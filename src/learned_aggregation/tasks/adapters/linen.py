@@ -27,7 +27,7 @@ def linen_model(module: nn.Module) -> Model:
         variables = {"params": params, **state}
         if not train:
             return plain.apply(variables, inputs, **flags(call, False)), state
-        random = {"rngs": {"dropout": key}} if real else {}
+        random = {"rngs": {"dropout": key}} if real and key is not None else {}
         return plain.apply(variables, inputs, mutable=list(state), **random, **flags(call, True))
 
     return Model(init, apply)
