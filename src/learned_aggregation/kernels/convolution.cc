@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "taps.h"
 #include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -27,13 +28,6 @@ constexpr int64_t kMatrices = 96 << 10, kImages = 256 << 10;
 // The pixels whose gradients are summed before the sum goes to memory.
 constexpr int64_t kSummed = 192;
 
-struct Shape {
-  int64_t images, height, width, channels;              // of the input
-  int64_t rows, columns, stride_rows, stride_columns;   // of the window
-  int64_t top, left;                                    // padding
-  int64_t out_height, out_width, out_channels;
-};
-
 Vector load_some(const float* x, int64_t count) {
   if (count >= kLanes) return load(x);
   Vector v = {};
@@ -44,42 +38,6 @@ Vector load_some(const float* x, int64_t count) {
 void store_some(float* x, Vector v, int64_t count) {
   if (count >= kLanes) return store(x, v);
   std::memcpy(x, &v, sizeof(float) * std::max<int64_t>(count, 0));
-}
-
-// Where each output pixel's taps lie in an image of the input: offsets [pixels, taps], negative outside.
-struct Taps {
-  int64_t pixels, taps;
-  std::vector<int32_t> offset;
-  int32_t at(int64_t pixel, int64_t tap) const { return offset[pixel * taps + tap]; }
-};
-
-Taps taps_of_output(const Shape& s) {
-  Taps found{s.out_height * s.out_width, s.rows * s.columns, {}};
-  for (int64_t i = 0; i < s.out_height; ++i)
-    for (int64_t j = 0; j < s.out_width; ++j)
-      for (int64_t k = 0; k < s.rows; ++k)
-        for (int64_t l = 0; l < s.columns; ++l) {
-          const int64_t y = i * s.stride_rows + k - s.top, x = j * s.stride_columns + l - s.left;
-          const bool inside = 0 <= y && y < s.height && 0 <= x && x < s.width;
-          found.offset.push_back(inside ? (y * s.width + x) * s.channels : -1);
-        }
-  return found;
-}
-
-// The same for the gradient of the images: each pixel of the input, and the output pixels that it went to.
-Taps taps_of_input(const Shape& s) {
-  Taps found{s.height * s.width, s.rows * s.columns, {}};
-  for (int64_t y = 0; y < s.height; ++y)
-    for (int64_t x = 0; x < s.width; ++x)
-      for (int64_t k = 0; k < s.rows; ++k)
-        for (int64_t l = 0; l < s.columns; ++l) {
-          const int64_t i = y + s.top - k, j = x + s.left - l;
-          const bool whole = i >= 0 && j >= 0 && i % s.stride_rows == 0 && j % s.stride_columns == 0;
-          const int64_t row = i / s.stride_rows, column = j / s.stride_columns;
-          const bool inside = whole && row < s.out_height && column < s.out_width;
-          found.offset.push_back(inside ? (row * s.out_width + column) * s.out_channels : -1);
-        }
-  return found;
 }
 
 // Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
@@ -192,25 +150,16 @@ struct Sum {
   }
 };
 
-// Which taps fall inside of an image for some pixel: the others' matrices are never read.
-std::vector<char> used(const Taps& taps) {
-  std::vector<char> found(taps.taps);
-  for (int64_t p = 0; p < taps.pixels; ++p)
-    for (int64_t t = 0; t < taps.taps; ++t) found[t] |= taps.at(p, t) >= 0;
-  return found;
-}
-
-// kernel [taps, channels in, channels out] -> [outer / kColumns, taps, inner, kColumns], padded with zeros; turned:
+// kernel [window, channels in, channels out] -> [outer / kColumns, taps, inner, kColumns], padded with zeros; turned:
 // inner and outer are the channels out and in.
 Buffer in_panels(const float* kernel, const Taps& taps, int64_t channels, int64_t out_channels, bool turned) {
   const int64_t inner = turned ? out_channels : channels, outer = turned ? channels : out_channels;
   const int64_t panels = (outer + kColumns - 1) / kColumns;
   Buffer made(panels * taps.taps * inner * kColumns);
-  const std::vector<char> needed = used(taps);
   for (int64_t t = 0; t < taps.taps; ++t)
-    for (int64_t panel = 0; needed[t] && panel < panels; ++panel) {
+    for (int64_t panel = 0; panel < panels; ++panel) {
       float* to = made.data() + (panel * taps.taps + t) * inner * kColumns;
-      const float* from = kernel + t * channels * out_channels;
+      const float* from = kernel + taps.place[t] * channels * out_channels;
       const int64_t column = panel * kColumns, width = std::min<int64_t>(kColumns, outer - column);
       if (turned) {
         for (int64_t i = 0; i < inner; i += kLanes)
@@ -229,12 +178,12 @@ Buffer in_panels(const float* kernel, const Taps& taps, int64_t channels, int64_
 struct KernelGradient {
   const float* in;
   const float* above;  // [images, pixels, out_channels]
-  float* out;          // [taps, channels, out_channels]
-  int64_t images, in_image, channels, out_channels;
+  float* out;          // [window, channels, out_channels]
+  int64_t window, images, in_image, channels, out_channels;
   const Taps& taps;
 
   void run() const {
-    std::memset(out, 0, sizeof(float) * taps.taps * channels * out_channels);
+    std::memset(out, 0, sizeof(float) * window * channels * out_channels);
     // Blocks of whole images where they are small, of one image's pixels where they are large.
     const int64_t together = std::max<int64_t>(1, kSummed / taps.pixels);
     const int64_t pieces = together > 1 ? 1 : (taps.pixels + kSummed - 1) / kSummed;
@@ -253,7 +202,7 @@ struct KernelGradient {
             for (int64_t c = 0; pixels && c < channels; c += kTile)
               rows(std::make_integer_sequence<int, kTile>{}, std::min<int64_t>(kTile, channels - c),
                    in + image * in_image + c, panel.data(), pairs.from[t].data(), pairs.row[t].data(), pixels,
-                   out + (t * channels + c) * out_channels + column, out_channels - column);
+                   out + (taps.place[t] * channels + c) * out_channels + column, out_channels - column);
           }
         }
       }
@@ -328,44 +277,6 @@ struct KernelGradient {
   }
 };
 
-// Images of few channels with their padding, so that a row of the window is one tap of columns * channels: a tap of
-// three channels would be over before it has begun.
-struct Widened {
-  Shape shape;
-  Buffer images;
-};
-
-bool is_narrow(const Shape& s) { return s.channels < kLanes && s.columns > 1; }
-
-Widened widen(const Shape& s, const float* x) {
-  const int64_t height = (s.out_height - 1) * s.stride_rows + s.rows;
-  const int64_t width = (s.out_width - 1) * s.stride_columns + s.columns;
-  Widened made{s, Buffer(s.images * height * width * s.channels)};
-  made.shape.height = height;
-  made.shape.width = width;
-  made.shape.top = made.shape.left = 0;
-  float* to = made.images.data();
-  const int64_t begin = std::max<int64_t>(0, -s.left), end = std::min(s.width, width - s.left);
-  for (int64_t b = 0; b < s.images; ++b)
-    for (int64_t y = 0; y < height; ++y, to += width * s.channels) {
-      const int64_t row = y - s.top;
-      if (row < 0 || row >= s.height || begin >= end) continue;
-      const float* from = x + ((b * s.height + row) * s.width + begin) * s.channels;
-      std::memcpy(to + (begin + s.left) * s.channels, from, sizeof(float) * (end - begin) * s.channels);
-    }
-  return made;
-}
-
-// Of widened images: a row of the window is a tap.
-Taps taps_of_rows(const Shape& s) {
-  Taps found{s.out_height * s.out_width, s.rows, {}};
-  for (int64_t i = 0; i < s.out_height; ++i)
-    for (int64_t j = 0; j < s.out_width; ++j)
-      for (int64_t k = 0; k < s.rows; ++k)
-        found.offset.push_back(((i * s.stride_rows + k) * s.width + j * s.stride_columns) * s.channels);
-  return found;
-}
-
 using Images = ffi::Buffer<ffi::F32, 4>;
 using Result = ffi::ResultBuffer<ffi::F32, 4>;
 
@@ -422,7 +333,9 @@ ffi::Error OfKernel(Images x, Images above, Result out, int64_t stride_rows, int
   if (ffi::Error error = check(s, sizes[2], sizes[3], above.dimensions()[0]); error.failure()) return error;
   auto run = [&](const Shape& on, const float* images, const Taps& taps, int64_t channels) {
     const int64_t image = on.height * on.width * on.channels;
-    KernelGradient{images, above.typed_data(), out->typed_data(), on.images, image, channels, on.out_channels, taps}
+    const int64_t window = out->element_count() / (channels * on.out_channels);
+    KernelGradient{images, above.typed_data(),  out->typed_data(), window, on.images, image,
+                   channels, on.out_channels, taps}
         .run();
   };
   if (is_narrow(s)) {
