@@ -67,11 +67,14 @@ struct Product {
     ((count == R + 1 ? tile<R + 1, V>(row, column) : void()), ...);
   }
 
-  // In as few tiles as can be, of nearly equal sizes: one of few rows would wait for its own sums.
+  // In as few tiles as can be. Of few registers in tiles of nearly equal sizes: one of two rows would wait for its own
+  // sums; of many, whole tiles and a rest were 5 % faster.
   template <int V>
   void columns(int64_t column) const {
     int64_t row = 0;
-    for (int64_t tiles = (rows + kRows - 1) / kRows; tiles > 0; --tiles) {
+    if constexpr (kManyRegisters)
+      for (; row + kRows <= rows; row += kRows) tile<kRows, V>(row, column);
+    for (int64_t tiles = (rows - row + kRows - 1) / kRows; tiles > 0; --tiles) {
       const int64_t count = (rows - row + tiles - 1) / tiles;
       tile_of<V>(std::make_integer_sequence<int, kRows>{}, count, row, column);
       row += count;
