@@ -1,6 +1,14 @@
-"""The set rule's update alone, on one core: nanoseconds a parameter, against XLA's program and the core's peak."""
+"""The set rule's update alone, on one core: nanoseconds a parameter, against XLA's program and the core's peak.
 
+python -m benchmarks.aggregator_set 1m    at K 8 and K 64: what a client more costs
+"""
+
+import json
 import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -29,7 +37,7 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     Returns:
       the row, with ns_per_param, temp_mb, gflops (of the network), peak_gflops (multiply-adds in registers, measured
       before each update: the most), share_of_peak; at K 8 xla_ns_per_param and speedup_over_xla; reading_ns, what
-      it takes to read the deltas alone; instructions; huge_pages.
+      it takes to read the deltas alone; instructions, huge_pages, processor, load.
     """
     _, size, *kind = name.split("/")
     peak.one_core()
@@ -75,4 +83,40 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         "avx2" if "avx2" in kind else next(f for f in FLAGS if f.startswith("-march="))[7:]
     )
     result["huge_pages"] = "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
-    return [result]
+    return [result | {"processor": processor(), "load": os.getloadavg()[0]}]
+
+
+def processor() -> str:
+    """Its name, as Linux has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = [
+        line.split(":")[1].strip()
+        for line in lines
+        if line.startswith(("model name", "cpu family", "model\t"))
+    ]
+    return "{2}, family {0}, model {1}".format(*found) if len(found) > 2 else platform.processor()
+
+
+def main(size: str) -> None:
+    """The rows at K 8 and K 64, one after the other, as one line of JSON."""
+    rows = {}
+    for key, kind in (("k8", ""), ("k64", "/k64")):
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.run",
+            "--here",
+            f"aggregator_set/{size}{kind}",
+            "--repeats",
+            "7",
+        ]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        [rows[key]] = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

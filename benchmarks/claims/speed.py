@@ -6,6 +6,10 @@ from benchmarks import local_training
 from benchmarks.claims import Claim, Verdict
 
 TITLE = "Speed and memory of what ships"
+NATIVE_NS, AVX2_NS, SHARE_OF_PEAK = 45.0, 70.0, 0.8
+MOST_TEMPORARY_MB = 60.0
+A_CLIENT_NS = 0.25
+"""Of the statistics over a delta: two to three times what its reading alone takes."""
 MORE_MEMORY = 1.2
 """The largest ratio of a server's memory with 64 clients over that with 2."""
 LEAST_GFLOPS, WIDE = 40.0, 128
@@ -14,7 +18,64 @@ LEAST_GFLOPS, WIDE = 40.0, 128
 
 def claims() -> list[Claim]:
     """In the order in which they were asked."""
-    return [*one_client_at_a_time(), *clients()]
+    return [*set_rule(), *one_client_at_a_time(), *clients()]
+
+
+def set_rule() -> list[Claim]:
+    """Line 1: the set rule's update on one core."""
+    here = "1. fedlagg-set on one core, K 8"
+    bounds = {
+        "": f"at most {NATIVE_NS:.0f} ns a parameter with AVX-512",
+        "/avx2": f"at most {AVX2_NS:.0f} ns a parameter with AVX2",
+    }
+    timed = [
+        Claim(
+            f"set-{size}{kind.replace('/', '-')}",
+            f"{here}, {size} parameters: {bound}, or {100 * SHARE_OF_PEAK:.0f} % of the core's peak",
+            ("-m", "benchmarks.run", "--here", f"aggregator_set/{size}{kind}", "--repeats", "7"),
+            _set_rule,
+        )
+        for kind, bound in bounds.items()
+        for size in ("100k", "1m", "10m")
+    ]
+    by_clients = [
+        Claim(
+            f"set-{size}-clients",
+            f"1. fedlagg-set, {size} parameters: a client more costs at most {A_CLIENT_NS} ns each, no memory",
+            ("-m", "benchmarks.aggregator_set", size),
+            _more_clients,
+        )
+        for size in ("100k", "1m")
+    ]
+    return [*timed, *by_clients]
+
+
+def _set_rule(found: Any) -> Verdict:
+    [row] = found
+    most = AVX2_NS if row["instructions"] == "avx2" else NATIVE_NS
+    reached = row["ns_per_param"] <= most or row["share_of_peak"] >= SHARE_OF_PEAK
+    met = reached and row["temp_mb"] <= MOST_TEMPORARY_MB
+    figure = f"{row['ns_per_param']:.1f} ns, {row['temp_mb']:.1f} MB of temporaries"
+    pages = "with" if row["huge_pages"] else "without"
+    spread = (
+        f"{row['gflops']:.0f} of {row['peak_gflops']:.0f} GFLOP/s ({100 * row['share_of_peak']:.0f} %), "
+        f"{row['speedup_over_xla']:.2f} times XLA's program, {pages} huge pages, "
+        f"{row['processor']}, load {row['load']:.1f}"
+    )
+    return Verdict(figure, spread, met)
+
+
+def _more_clients(found: Any) -> Verdict:
+    few, many = found["k8"], found["k64"]
+    clients = many["clients"] - few["clients"]
+    growth, reading = ((many[name] - few[name]) / clients for name in ("ns_per_param", "reading_ns"))
+    met = growth <= A_CLIENT_NS and many["temp_mb"] <= few["temp_mb"] + 1.0
+    figure = f"{growth:.3f} ns, {many['temp_mb'] - few['temp_mb']:.1f} MB"
+    spread = (
+        f"K {few['clients']}: {few['ns_per_param']:.1f} ns; K {many['clients']}: {many['ns_per_param']:.1f} ns; "
+        f"reading alone {reading:.3f} ns a client, load {many['load']:.1f}"
+    )
+    return Verdict(figure, spread, met)
 
 
 def one_client_at_a_time() -> list[Claim]:
