@@ -235,4 +235,5 @@ def test_its_memory_is_one_array(monkeypatch):
         params,
     )
     memory = jax.jit(aggregator.update).lower(*arguments).compile().memory_analysis()
+    assert memory is not None
     assert memory.temp_size_in_bytes < 1.1 * 4e6

@@ -57,10 +57,10 @@ def _set_rule(found: Any) -> Verdict:
     met = reached and row["temp_mb"] <= MOST_TEMPORARY_MB
     figure = f"{row['ns_per_param']:.1f} ns, {row['temp_mb']:.1f} MB of temporaries"
     pages = "with" if row["huge_pages"] else "without"
+    beside = f"{row['speedup_over_xla']:.2f} times XLA's program, " if "speedup_over_xla" in row else ""
     spread = (
         f"{row['gflops']:.0f} of {row['peak_gflops']:.0f} GFLOP/s ({100 * row['share_of_peak']:.0f} %), "
-        f"{row['speedup_over_xla']:.2f} times XLA's program, {pages} huge pages, "
-        f"{row['processor']}, load {row['load']:.1f}"
+        f"{beside}{pages} huge pages, {row['processor']}, load {row['load']:.1f}"
     )
     return Verdict(figure, spread, met)
 

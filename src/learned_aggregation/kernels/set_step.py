@@ -87,7 +87,7 @@ def statistics(
     call = _call(SET_STATISTICS_TARGET, shapes, {4: 0, 5: 1, 6: 2, 7: 3})
     operands = (deltas, share, param, decays, last, momentum, second, velocity)
     *found, sums = call(*operands, **_attributes(view, factored, constants))
-    return Statistics(*found, sums=Sums(*sums[:9], *sums[9:].reshape(3, 3)))
+    return Statistics._make((*found, Sums._make((*sums[:9], *sums[9:].reshape(3, 3)))))
 
 
 def squares(
