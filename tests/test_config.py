@@ -68,6 +68,7 @@ def test_every_config_file_loads_and_names_its_command(file):
         "meta_test": ("benchmark", "compare"),
         "results": ("compare",),
         "compression": ("compare",),
+        "split": ("split",),
     }
     assert config.run_type in expected[file.parent.name]
     header = "".join(line for line in file.read_text().splitlines() if line.startswith("#"))

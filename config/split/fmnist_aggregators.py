@@ -1,8 +1,9 @@
 # Who averages the clients' blocks: FedAvg, Nesterov and lagg-set, with grids; lagg-set with its network off is FedAvg at
 # the same rate. Non-IID clients. The server's half trains at one rate in all of them. benchmarks/split.py takes each
 # method's best case by the last loss on outer_valid.
+# Source: benchmarks/split.py reads its results: a row of `make claims CLAIM=split`.
 # Run:    python src/main.py --config config/split/fmnist_aggregators.py --tfds_data_dir ../shared/data/tfds
-# Expect: table.csv and report.html in runs/; a row of `make claims CLAIM=split`.
+# Expect: table.csv and report.html in runs/.
 _base_ = "../_base_/split_fmnist.py"
 num_grads = 8
 num_clients = 8
