@@ -13,6 +13,7 @@ split = dict(
     bottleneck="mlp1",
     latent_dim=4,
     ae_training="distributed",
+    ae_epochs=20,
     cases=[
         dict(label="own decoders", decoders="own"),
         dict(label="aggregated decoders", decoders="aggregated"),

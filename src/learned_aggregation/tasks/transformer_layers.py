@@ -68,7 +68,7 @@ class Layers(nn.Module):
 def apply_blocks(block: nn.Module, layers: Sequence[Any], x: Array, remat: bool = False) -> Array:
     """`block` with each of `layers`' parameters, one after the other, as one scan: [B, S, D] -> [B, S, D]."""
 
-    def step(h, layer):
+    def step(h: Any, layer: Any) -> tuple[Any, None]:
         return block.apply({"params": layer}, h), None
 
     step = jax.checkpoint(step) if remat else step
