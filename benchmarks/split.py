@@ -1,7 +1,7 @@
 """What split learning reaches: `python -m benchmarks.split NAME [--tfds_data_dir DIR]`, a table of config/split/.
 
-curve, harsh, decoders, aggregators (Fashion-MNIST, 3 seeds). Runs the setting fmnist_NAME of config/split/ into
-runs/split/NAME where that has no table yet (killed, the same command goes on); prints what the claims judge as JSON.
+curve, harsh, decoders, aggregators (Fashion-MNIST, 3 seeds). Runs its config into runs/split/NAME
+where that has no table yet (killed, the same command goes on); prints what the claims judge as JSON.
 """
 
 import argparse

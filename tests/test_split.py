@@ -71,6 +71,23 @@ def test_with_an_identity_bottleneck_and_one_client_it_is_training_the_whole_mod
     )
 
 
+def test_each_client_steps_by_its_own_loss_and_the_server_by_the_mean_over_those_that_take_part():
+    training = make_training()
+    parts, weight, data = make_parts(training, 1), jnp.array([1.0, 0.0, 3.0]), batches(IMAGE, 3, 1)
+    params, half = parts.task.init(KEY)
+    half.top["head"]["kernel"] = jax.random.normal(KEY, half.top["head"]["kernel"].shape)  # which starts at 0
+    server = init_server((), parts, params, half, 3)
+    update, _ = jax.jit(parts.clients.run)(server, data, weight, server.clients.work, KEY)
+    loss = lambda params, half, batch: parts.task.loss(params, half, KEY, batch)[0]  # noqa: E731
+    gradient = jax.jit(jax.vmap(jax.grad(loss, (0, 1)), (None, None, 0)))
+    of_clients, of_server = gradient(params, half, {n: leaf[:, 0] for n, leaf in data.items()})
+    for delta, grad in zip(jax.tree.leaves(update.delta), jax.tree.leaves(of_clients), strict=True):
+        np.testing.assert_allclose(delta[jnp.array([0, 2])], -0.1 * grad[jnp.array([0, 2])], atol=1e-6)
+    tops = zip(*map(jax.tree.leaves, (update.model_state.top, half.top, of_server.top)), strict=True)
+    for after, before, grad in tops:
+        np.testing.assert_allclose(after, before - 0.1 * (grad[0] + grad[2]) / 2, atol=1e-6)
+
+
 @pytest.mark.parametrize("rule", ["fedavg", "fedlagg-set"])
 def test_only_the_clients_blocks_reach_the_aggregator_and_a_dropped_client_leaves_no_trace(rule):
     parts = make_parts(make_training(), rule=rule)

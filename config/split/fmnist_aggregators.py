@@ -1,9 +1,9 @@
 # Who averages the clients' blocks: FedAvg, Nesterov and lagg-set, with grids; lagg-set with its network off is FedAvg at
 # the same rate. Non-IID clients. The server's half trains at one rate in all of them. benchmarks/split.py takes each
 # method's best case by the last loss on outer_valid.
-# Source: split learning in two stages: docs/split.md.
+# Source: benchmarks/split.py reads its results: a row of `make claims CLAIM=split`.
 # Run:    python src/main.py --config config/split/fmnist_aggregators.py --tfds_data_dir ../shared/data/tfds
-# Expect: table.csv and report.html in runs/; a row of `make claims CLAIM=split`.
+# Expect: table.csv and report.html in runs/.
 _base_ = "../_base_/split_fmnist.py"
 num_grads = 8
 num_clients = 8
@@ -13,7 +13,15 @@ eval_every = 4
 eval_examples = 1000
 local_optimizer = "sgd"
 keep_local_state = False
-_rates = (0.02, 0.05, 0.1)
+_rates = (0.005, 0.01, 0.02, 0.05)
+_nesterov = (
+    (0.005, 0.7, 0.9),
+    (0.01, 0.7, 0.6),
+    (0.01, 0.7, 0.9),
+    (0.02, 0.7, 0.6),
+    (0.02, 0.7, 0.9),
+    (0.02, 1.0, 0.9),
+)
 split = dict(
     bottleneck="linear",
     latent_dim=4,
@@ -28,7 +36,7 @@ split = dict(
                 learning_rate=lr,
                 beta=beta,
             )
-            for r, lr, beta in ((0.02, 0.7, 0.6), (0.05, 0.7, 0.6), (0.02, 0.7, 0.9))
+            for r, lr, beta in _nesterov
         ),
         *(
             dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r)

@@ -1,7 +1,7 @@
 # A harsh bottleneck, one number for each token, the class token too: what pretraining it is worth, and training it along.
-# Source: split learning in two stages: docs/split.md.
+# Source: benchmarks/split.py reads its results: a row of `make claims CLAIM=split`.
 # Run:    python src/main.py --config config/split/fmnist_harsh.py --tfds_data_dir ../shared/data/tfds
-# Expect: table.csv, clients.csv and report.html in runs/; a row of `make claims CLAIM=split`.
+# Expect: table.csv, clients.csv and report.html in runs/.
 _base_ = "../_base_/split_fmnist.py"
 split = dict(
     bottleneck="mlp1",

@@ -1,7 +1,7 @@
 # All scenarios: the autoencoder's data (the downstream set or another one), trained centrally or at each client, decoders
 # aggregated or one for each client. Autoencoders train along in stage 2, so that a central one with a decoder for each
 # client differs from one with a decoder for all. Seeds are outermost; started again, finished runs are skipped.
-# Source: split learning in two stages: docs/split.md.
+# Source: the two stages of split learning, docs/split.md.
 # Run:    python src/main.py --config config/split/scenarios.py
 # Expect: table.csv, clients.csv, rounds.csv and report.html in runs/; half an hour on two cores.
 _base_ = "two_stage_distributed.py"

@@ -1,6 +1,6 @@
 # Split learning in two stages, centrally: an autoencoder pretrained on the downstream set, then one client, which holds
 # all of the data and the first half of the model, and a server with the second half.
-# Source: split learning in two stages: docs/split.md.
+# Source: the two stages of split learning, docs/split.md.
 # Run:    python src/main.py --config config/split/two_stage_centralised.py
 #         ... --cfg-options split.ae_dataset=digits   (option 1: the autoencoder's data are another set)
 # Expect: table.csv, clients.csv, rounds.csv and report.html in runs/; a few minutes on two cores.

@@ -1,6 +1,6 @@
 # Split learning in two stages, distributed (option 2): 8 clients with few classes each train autoencoders on their own
 # data, their decoders are averaged by n_k/n; then they train the model's first half through them.
-# Source: split learning in two stages: docs/split.md.
+# Source: the two stages of split learning, docs/split.md.
 # Run:    python src/main.py --config config/split/two_stage_distributed.py
 #         ... --cfg-options split.decoders=own          (the server keeps a decoder for each client)
 #         ... --cfg-options split.ae_training=central split.ae_dataset=digits   (option 1)

@@ -55,7 +55,11 @@ def _check_classes(folder: Path) -> None:
       ValueError: it names others.
     """
     path = folder / "features.json"
-    named = re.findall(r'"pythonClassName"\s*:\s*"([^"]*)"', path.read_text(encoding="utf-8")) if path.is_file() else []
+    named = (
+        re.findall(r'"pythonClassName"\s*:\s*"([^"]*)"', path.read_text(encoding="utf-8"))
+        if path.is_file()
+        else []
+    )
     for name in named:
         if not name.startswith("tensorflow_datasets."):
             raise ValueError(f"{path.name} that names the class {name}, which is not TFDS's")

@@ -1,7 +1,7 @@
 """Pre-norm transformer blocks, for images and text, compiled once however many there are."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,8 +71,8 @@ class Layers(nn.Module):
 def apply_blocks(block: nn.Module, layers: Sequence[Any], x: Array, remat: bool = False) -> Array:
     """`block` with each of `layers`' parameters, one after the other, as one scan: [B, S, D] -> [B, S, D]."""
 
-    def step(h, layer):
-        return cast(Array, block.apply({"params": layer}, h)), None
+    def step(h: Any, layer: Any) -> tuple[Any, None]:
+        return block.apply({"params": layer}, h), None
 
     step = jax.checkpoint(step) if remat else step
     return jax.lax.scan(step, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers))[0]
