@@ -345,7 +345,7 @@ def test_choices_written_here_agree_with_where_they_are_defined():
 
 
 TEXT = st.text(min_size=1, max_size=30).filter(lambda t: t.isprintable() and "/" not in t and t not in ". ..")
-PATH = st.text(min_size=1, max_size=30).filter(lambda t: "\0" not in t) | st.just(
+PATH = st.text(min_size=1, max_size=30).filter(lambda t: t.isprintable() and t[0] != "~") | st.just(
     "{{ fileBasename }} {{$HOME:x}}"
 )
 POSITIVE = st.floats(1e-300, 1e300)
