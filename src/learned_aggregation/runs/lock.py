@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from learned_aggregation.errors import UserError
@@ -17,17 +17,20 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def lock(directory: Path) -> Iterator[None]:
-    """Holds an existing directory while the body runs.
+def lock(directory: Path, name: str = LOCK, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Holds an existing directory, or the name of one thing in it, while the body runs.
 
     A lock of a process that died, killed or not, is taken over; so is a file that was copied from elsewhere. On a file
     system without locks nothing is held.
 
+    Args:
+      name: of the lock's file: two names in one directory do not hinder each other.
+      wait: where another process holds it, is told so in one line, and it is waited for; None refuses.
     Raises:
-      UserError: another process holds it; its id, its machine and since when.
+      UserError: another process holds it and nobody waits: its id, its machine and since when. Or it cannot be made.
     """
-    path = directory / LOCK
-    descriptor = _taken(path)
+    path = directory / name
+    descriptor = _taken(path, wait)
     if descriptor is None:
         yield
         return
@@ -42,12 +45,8 @@ def lock(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _taken(path: Path) -> int | None:
-    """The open file, locked; None where the file system has no locks.
-
-    Raises:
-      UserError: it is held, or cannot be made.
-    """
+def _taken(path: Path, wait: Callable[[str], None] | None) -> int | None:
+    """The open file, locked; None where the file system has no locks."""
     try:
         import fcntl
     except ImportError:  # not on this system
@@ -61,19 +60,37 @@ def _taken(path: Path) -> int | None:
                 "Change its permissions, or choose another."
             ) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                holder = _holder(descriptor)
+                if wait is None:
+                    raise UserError(
+                        f"{path.parent}: expected a directory that no other run writes, got one that is held by "
+                        f"{holder}. Wait for it, stop it, or choose another name."
+                    )
+                wait(f"{path}: held by {holder}; waiting for it.")
+                _locks(descriptor, fcntl.LOCK_EX)
             if _is_still(path, descriptor):
                 return descriptor
-        except OSError as error:
-            holder = _holder(descriptor)
+        except OSError:  # a file system without locks
             os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return None
-            raise UserError(
-                f"{path.parent}: expected a directory that no other run writes, got one that is held by {holder}. "
-                "Wait for it, stop it, or choose another name."
-            ) from None
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
+
+
+def _locks(descriptor: int, operation: int) -> bool:
+    """Whether the lock is taken now; False where another process holds it."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -4,17 +4,17 @@ A name stands for all that an autoencoder depends on. Writers hold a lock of tha
 one the second waits and loads. An entry is staged, synced and renamed: a kill leaves the old one or the new one.
 """
 
-import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from learned_aggregation.atomic import disk_error, sync_directory, write_atomic
 from learned_aggregation.errors import UserError
 from learned_aggregation.pretrained.theta_file import first_difference
+from learned_aggregation.runs.lock import lock
 from learned_aggregation.split.array_file import Refused, as_tree, read_arrays, short_hash, write_arrays
 
 SIGNATURE, WEIGHTS, RESULTS = "signature.json", "weights.safetensors", "results.json"
@@ -68,7 +68,11 @@ def find_or_train(
       RunError: the disk refused.
     """
     path = directory / unique_name(signature, details)
-    with locked(path, say):
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(path, error, "run again") from error
+    with lock(directory, f".{path.name}.lock", wait=say):
         if (old := _old(path)).exists() and not path.exists():  # killed between two renames
             os.replace(old, path)
         if path.exists() and not retrain:
@@ -139,28 +143,3 @@ def _publish(
 
 def _old(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
-
-
-@contextlib.contextmanager
-def locked(
-    path: Path, say: Callable[[str], None], does: str = "is training this autoencoder"
-) -> Iterator[None]:
-    """Holds the lock of a name; where another process holds it, says so and waits. A kill gives it back.
-
-    Args:
-      does: what the other process does, for people.
-    """
-    import fcntl
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise disk_error(path, error, "run again") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{path}: another run {does}; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
