@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks.names import parse_sizes
+from learned_aggregation.tasks.products import product
 from learned_aggregation.tasks.transformer_layers import Block, Layers
 
 DEVIATION = 0.02
@@ -44,7 +45,8 @@ class GPT(nn.Module):
         x = nn.Embed(self.vocabulary, self.hidden, embedding_init=normal, name="embed")(tokens)
         x = x + self.param("positions", normal, (1, tokens.shape[1], self.hidden))
         x = Layers(block, self.layers, self.remat, name="layers")(x)
-        return nn.Dense(self.vocabulary, kernel_init=normal, name="head")(nn.LayerNorm(name="norm")(x))
+        head = nn.Dense(self.vocabulary, kernel_init=normal, dot_general=product, name="head")
+        return head(nn.LayerNorm(name="norm")(x))
 
 
 def gpt(arguments: str, num_classes: int) -> GPT:
