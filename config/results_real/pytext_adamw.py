@@ -1,17 +1,7 @@
-# Pytext by characters, GPT, AdamW clients, K = 4, H = 30
+# Pytext by characters, GPT, AdamW clients, K = 4, H = 30: the sizes of shakespeare_adamw.py
 # Source: comparisons of docs/results_real.md; methods, grids, equal budgets: config/_base_/results_real.py.
 # Run:    make results-real; or python src/main.py --config config/results_real/pytext_adamw.py DATA
 # Expect: the short list of methods. About 42 minutes of two quiet cores.
-_base_ = "../_base_/results_real.py"
+_base_ = "shakespeare_adamw.py"
 task = "gpt_h64_m256_nh2_nl2_pytext_32"
-num_grads = 4
-num_local_steps = 30
-local_batch_size = 8
-num_inner_steps = 60
-eval_every = 3
-eval_examples = 800
-local_optimizer = "adamw"
-keep_local_state = True
-tuning_seeds = 1
-_methods = _base_._methods
-entrants = _methods["adamw, text, short"]
+entrants = _base_._methods["adamw, text, short"]
