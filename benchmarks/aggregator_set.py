@@ -1,6 +1,6 @@
-"""The set rule's update alone, on one core: nanoseconds a parameter, against XLA's program and the core's peak.
+"""The set rule's update alone, on one core: nanoseconds per parameter, against XLA's program and the core's peak.
 
-python -m benchmarks.aggregator_set 1m    at K 8 and K 64: what a client more costs
+python -m benchmarks.aggregator_set 1m    at K 8 and K 64: what each further client costs
 """
 
 import json

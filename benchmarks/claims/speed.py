@@ -25,8 +25,8 @@ def set_rule() -> list[Claim]:
     """Line 1: the set rule's update on one core."""
     here = "1. fedlagg-set on one core, K 8"
     bounds = {
-        "": f"at most {NATIVE_NS:.0f} ns a parameter with AVX-512",
-        "/avx2": f"at most {AVX2_NS:.0f} ns a parameter with AVX2",
+        "": f"at most {NATIVE_NS:.0f} ns per parameter with AVX-512",
+        "/avx2": f"at most {AVX2_NS:.0f} ns per parameter with AVX2",
     }
     timed = [
         Claim(
@@ -41,7 +41,7 @@ def set_rule() -> list[Claim]:
     by_clients = [
         Claim(
             f"set-{size}-clients",
-            f"1. fedlagg-set, {size} parameters: a client more costs at most {A_CLIENT_NS} ns each, no memory",
+            f"1. fedlagg-set, {size} parameters: each further client costs at most {A_CLIENT_NS} ns per parameter, no memory",
             ("-m", "benchmarks.aggregator_set", size),
             _more_clients,
         )

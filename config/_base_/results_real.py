@@ -23,7 +23,7 @@
 # minutes of two cores, compilation included. Tuning runs count half of what grids may grow by; if all of them grew
 # everywhere it would be 11.3 hours in the place of 10.0. The aggregators' own time is not in it; neither is what is
 # saved where the point with the best mean is that with the best end, whose runs are the same.
-# | comparison | rounds | CPU seconds a round | methods | tuning runs | final runs | minutes |
+# | comparison | rounds | CPU seconds per round | methods | tuning runs | final runs | minutes |
 # |---|---|---|---|---|---|---|---|
 # | fmnist_mlp_h4 | 200 | 0.014 | 15 | 317 | 150 | 12 |
 # | fmnist_mlp_h8 | 200 | 0.024 | 15 | 158 | 150 | 13 |
@@ -155,5 +155,5 @@ _published = [
     dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="lagg-a-k8-h4", sweep=_paper_rates),
     dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="lopt-a-h4", sweep=_paper_rates),
 ]
-# Its Adam: data-parallel, one step a round on K * H * B examples; the file says local_batch_size = H * B.
+# Its Adam: data-parallel, one step per round on K * H * B examples; the file says local_batch_size = H * B.
 _adam = dict(label="Adam", optimizer="adam", sweep=dict(learning_rate=_rates["adamw"]))

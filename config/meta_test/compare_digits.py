@@ -2,7 +2,7 @@
 # Source: config/meta_train/digits_quickstart.py makes the checkpoint; the baselines are in config/meta_test.
 # Run:    python src/main.py --config config/meta_test/compare_digits.py
 # Expect: table.csv and report.html in runs/; minutes on 2 cores. Every baseline is tuned over 48 points on
-#         outer_valid; every entrant takes the same 1,024 examples a round, also the data-parallel
+#         outer_valid; every entrant takes the same 1,024 examples per round, also the data-parallel
 #         SGD and Adam. A best point on its grid's edge asks for a wider grid.
 _base_ = "../_base_/problems/digits.py"
 run_type = "compare"

@@ -1,7 +1,7 @@
 # Tinyshakespeare by bytes, GPT, AdamW clients, K = 4, H = 30
 # Source: comparisons of docs/results_real.md; methods, grids, equal budgets: config/_base_/results_real.py.
 # Run:    make results-real; or python src/main.py --config config/results_real/shakespeare_adamw.py DATA
-# Expect: FedAvg at about 2.0 nats a byte (2.04 at rate .003, one seed). The model has 135,000 numbers, not 1 to 3
+# Expect: FedAvg at about 2.0 nats per byte (2.04 at rate .003, one seed). The model has 135,000 numbers, not 1 to 3
 #         million: what two cores can train some 270 times. About 57 minutes of two quiet cores.
 _base_ = "../_base_/results_real.py"
 task = "gpt_h64_m256_nh2_nl2_textfile_32"

@@ -15,7 +15,7 @@ from learned_aggregation.types import SPLITS, Dataset, Split
 NUM_CLASSES = 10
 ARRAYS = ("x", "offsets", "y", "speaker", "is_test")
 RATE = 8000
-"""Samples a second."""
+"""Samples per second."""
 WINDOW, BINS = 256, 1024
 """Samples of a Hann window; of its transform, zeros included."""
 DECIBELS = 80.0
