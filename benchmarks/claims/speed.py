@@ -41,7 +41,7 @@ def set_rule() -> list[Claim]:
     by_clients = [
         Claim(
             f"set-{size}-clients",
-            f"1. fedlagg-set, {size} parameters: each further client costs at most {A_CLIENT_NS} ns per parameter, no memory",
+            f"1. fedlagg-set, {size} parameters: a client more costs at most {A_CLIENT_NS} ns per parameter, no memory",
             ("-m", "benchmarks.aggregator_set", size),
             _more_clients,
         )
