@@ -15,6 +15,7 @@ from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
 MLP_TARGET = "learned_aggregation_mlp_sgd"
+MLP_BACK_TARGET = "learned_aggregation_mlp_sgd_back"
 
 
 @functools.cache
@@ -31,6 +32,7 @@ def _register(path: Path) -> bool:
         library = ctypes.CDLL(str(path))
     except OSError:  # damaged, or of another system: the other way is always open
         return False
-    for target, function in ((TARGET, library.AdafacStep), (MLP_TARGET, library.MlpSgd)):
+    mlp = (MLP_TARGET, library.MlpSgd), (MLP_BACK_TARGET, library.MlpSgdBack)
+    for target, function in ((TARGET, library.AdafacStep), *mlp):
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(function), platform="cpu")
     return True

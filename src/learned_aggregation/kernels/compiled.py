@@ -13,7 +13,7 @@ from learned_aggregation.data.cache import cache_dir
 from learned_aggregation.errors import UserError
 
 HERE = Path(__file__).parent
-SOURCES = tuple(HERE / name for name in ("aggregator.cc", "mlp_sgd.cc"))
+SOURCES = tuple(HERE / name for name in ("aggregator.cc", "mlp_sgd.cc", "mlp_sgd_back.cc"))
 READ = (*SOURCES, *sorted(HERE.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno")
 

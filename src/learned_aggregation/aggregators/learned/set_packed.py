@@ -77,7 +77,7 @@ def layout_of(tensors: Sequence[Array]) -> Layout:
     return Layout(tuple(t.shape for t in tensors), tuple(np.cumsum(sizes)[:-1].tolist()), members)
 
 
-def fits(tensors: Sequence[Array]) -> bool:
+def is_small(tensors: Sequence[Array]) -> bool:
     """Whether a model of such tensors is packed: small, and none of them empty."""
     sizes = [tensor.size for tensor in tensors]
     total = sum(sizes)

@@ -29,7 +29,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     scalars,
     whole_model,
 )
-from learned_aggregation.aggregators.learned.set_packed import fits, packed_steps
+from learned_aggregation.aggregators.learned.set_packed import is_small, packed_steps
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Theta
 
@@ -75,7 +75,7 @@ def set_rule(
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
         leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
-        if fits(leaves):
+        if is_small(leaves):
             history, velocity, rounds = agg_state
             steps, history, velocity = packed_steps(
                 theta["nn"],
