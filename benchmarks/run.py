@@ -20,7 +20,13 @@ from benchmarks.mixture import NAMES as MIXTURES
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
-REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21, **dict.fromkeys(MIXTURES, 3)}
+REPEATS = {
+    "outer_step/a": 3,
+    "outer_step/b_h64": 3,
+    "aggregator/10m": 5,
+    "stream/digits": 21,
+    **dict.fromkeys(MIXTURES, 3),
+}
 KINDS = ("outer_step", "aggregator", "sweep", "fedavg", "stream", "scaling", "families", "mixture")
 SCALING = {
     "num_grads": (2, 64),

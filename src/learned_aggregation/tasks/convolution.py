@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from learned_aggregation.tasks.products import product
+
 PIECE = 2**22
 """Bytes of patches that are cut at once: about a core's caches."""
 
@@ -37,7 +39,7 @@ def convolve(
     pads = _pads(x.shape[1:3], window, strides, padding)
 
     def multiply(x: Array) -> Array:
-        return cut_windows(x, window, strides, pads) @ matrix
+        return product(cut_windows(x, window, strides, pads), matrix)
 
     batch = x.shape[0]
     out = jax.eval_shape(multiply, x)
