@@ -65,16 +65,21 @@ def environment(tree: Path, *more: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path}
 
 
-def run_json(command: list[str], tree: Path) -> str:
+def run_json(command: list[str], tree: Path, directory: Path | None = None) -> str:
     """The last line that a Python command prints, run in a checkout on its package; the rest goes to stderr.
 
     Args:
       command: after the interpreter, such as ["-m", "benchmarks.run"].
+      directory: where it is run, and its benchmarks are those; None for the checkout itself.
     Raises:
       SystemExit: the command failed or printed nothing.
     """
     done = subprocess.run(
-        [sys.executable, *command], cwd=tree, env=environment(tree), stdout=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=directory or tree,
+        env=environment(tree),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     lines = done.stdout.splitlines()
     if done.returncode or not lines:

@@ -66,7 +66,7 @@ def _measure(name: str, settings: dict[str, Any], repeats: int) -> list[dict[str
             "set_up_s": set_up,
             "temporaries_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20,
         }
-        runs[str(devices)] = _Stepper(compiled, training)
+        runs[str(devices)] = Stepper(compiled, training)
     peak = matrix_peak()
     seconds = interleaved(runs, repeats)
     work = flops(Config(**settings), task)
@@ -104,7 +104,7 @@ def _compile_twice(training: Any) -> tuple[Any, float, float]:
     return compiled, *seconds
 
 
-class _Stepper:
+class Stepper:
     """Calls the compiled step on its own last state."""
 
     def __init__(self, compiled: Any, training: Any):

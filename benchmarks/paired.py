@@ -2,11 +2,13 @@
 
 python -m benchmarks.paired b --against 92bf4a2 -n 10           outer_step/b, ten pairs
 python -m benchmarks.paired sweep/44 --against 92bf4a2
+python -m benchmarks.paired lagg_set --against 92bf4a2          mixture/lagg_set: its outer step and compilation
 python -m benchmarks.paired help --against 92bf4a2 -n 30        the seconds of `python src/main.py --help`
 
 Each measurement is a process of its own, before and now in turn, on the same cores; a checkout's benchmarks run on its
-package. Prints now / before pair by pair, the median with its quartiles, then one line of JSON. With --partial FILE
-each pair is kept there once it is measured: killed, the same command goes on after it. The file is removed at the end.
+package, and a benchmark that it has not yet is taken from this checkout. Prints now / before pair by pair, the median
+with its quartiles, then one line of JSON. With --partial FILE each pair is kept there once it is measured: killed, the
+same command goes on after it. The file is removed at the end.
 """
 
 import argparse
@@ -23,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.checkout import BEFORE, ROOT, commit_of, environment, files_of, run_json, source_hash
+from benchmarks.mixture import NAMES as MIXTURES
 from benchmarks.outer_step import WORKLOADS
 from benchmarks.run import REPEATS, names
 from learned_aggregation.atomic import write_atomic
 
 HELP = "help"
-PAIRS = {HELP: 30, "outer_step/a": 5}
+PAIRS = {HELP: 30, "outer_step/a": 5, **dict.fromkeys(MIXTURES, 3)}
 """Where it is not ten."""
 
 Pair = dict[str, tuple[float, float]]
@@ -36,14 +39,15 @@ Pair = dict[str, tuple[float, float]]
 
 
 def full_name(name: str) -> str:
-    """`b` is outer_step/b.
+    """`b` is outer_step/b, `lagg_set` is mixture/lagg_set.
 
     Raises:
       SystemExit: there is no such benchmark.
     """
-    full = f"outer_step/{name}" if name in WORKLOADS else name
-    if full not in (HELP, *names()):
-        known = ", ".join((HELP, *WORKLOADS, *names()))
+    short = {whole.partition("/")[2]: whole for whole in (*(f"outer_step/{w}" for w in WORKLOADS), *MIXTURES)}
+    full = short.get(name, name)
+    if full not in (HELP, *names(), *MIXTURES):
+        known = ", ".join((HELP, *short, *names(), *MIXTURES))
         raise SystemExit(f"benchmark: expected one of {known}, got {name!r}.")
     return full
 
@@ -54,8 +58,13 @@ def seconds(name: str, tree: Path, repeats: int) -> dict[str, float]:
         _help(tree)  # compiles and reads what the counted ones find ready
         return {HELP: statistics.median(_help(tree) for _ in range(repeats))}
     command = ["-m", "benchmarks.run", "--here", name, "--repeats", str(repeats)]
-    rows = json.loads(run_json(command, tree))
+    rows = json.loads(run_json(command, tree, tree if _has(tree, name) else ROOT))
     return {f"{row['name']}, {row.get('devices', 1)} device(s)": row["median_s"] for row in rows}
+
+
+def _has(tree: Path, name: str) -> bool:
+    """Whether a checkout has the file of a benchmark."""
+    return (tree / "benchmarks" / f"{name.partition('/')[0]}.py").is_file()
 
 
 def _help(tree: Path) -> float:

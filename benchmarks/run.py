@@ -17,15 +17,16 @@ from typing import Any
 
 from benchmarks.families import ENTRANTS, FAMILIES
 from benchmarks.local_training import FAMILIES as CLIENTS
+from benchmarks.mixture import NAMES as MIXTURES
 from benchmarks.outer_step import WORKLOADS
 
 OUT = Path(__file__).parent / "out" / "results.json"
 SERVERS = ("server/k8", "server/k64", "server/k512")
 REPEATS = {"outer_step/a": 3, "outer_step/b_h64": 3, "aggregator/10m": 5, "stream/digits": 21}
-REPEATS |= dict.fromkeys(SERVERS, 1)
+REPEATS |= dict.fromkeys(SERVERS, 1) | dict.fromkeys(MIXTURES, 3)
 KINDS = (
     *("outer_step", "aggregator", "aggregator_set", "sweep", "fedavg", "stream", "server"),
-    *("scaling", "families", "local_training"),
+    *("scaling", "families", "local_training", "mixture"),
 )
 SCALING = {
     "num_grads": (2, 64),
@@ -57,7 +58,7 @@ def names() -> list[str]:
 
 
 def families() -> list[str]:
-    """The benchmarks that run only when they are asked for."""
+    """Benchmarks that run only when they are asked for, as those of MIXTURES do, which compile for a minute."""
     return [f"families/{family}/{entrant}" for family in FAMILIES for entrant in ENTRANTS]
 
 

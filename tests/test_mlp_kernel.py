@@ -155,19 +155,63 @@ def test_problems_clients_and_rates_are_batches():
                 assert_close(jax.tree.map(lambda x: x[problem, arm, client], whole), alone, 1e-6)  # noqa: B023
 
 
-def test_a_derivative_is_that_of_the_program():
-    task, data = a_task(), batches(4, (2, 6))
-    params = some_params(task)
+def gradients(task, how, params, data, rate=0.1):
+    """Of something that reads delta and loss, with respect to params and rate."""
 
-    def size(way):
-        def of(params, rate):
-            delta, _, _, loss = way(rate).run(params, {}, (), jax.random.key(0), data)
+    def of(params, rate):
+        way = how(task, rate)
+        delta, _, _, loss = way.run(params, {}, way.init(params), jax.random.key(0), data)
+        return loss + sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(delta))
+
+    return jax.jit(jax.grad(of, (0, 1)))(params, rate)
+
+
+@given(
+    widths=st.lists(st.integers(1, 40), max_size=2),
+    side=st.integers(1, 6),
+    num_classes=st.integers(2, 37),
+    steps=st.integers(1, 4),
+    batch=st.integers(1, 27),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=6, deadline=None)
+def test_a_derivative_is_that_of_the_program(widths, side, num_classes, steps, batch, seed):
+    task = a_task(widths, side, 2, num_classes)
+    data, params = batches(seed, (steps, batch), side, 2, num_classes), some_params(task, seed)
+    ours, oracle = (gradients(task, how, params, data) for how in (sgd_training, by_program))
+    assert_close(ours, oracle, 2e-5)
+
+
+def test_a_derivative_of_a_batch_of_clients_and_problems():
+    """Clients share the model, whose gradient is the sum of theirs; each problem has a rate."""
+    task, data = a_task(), batches(4, (2, 3, 2, 9))
+    params = jax.tree.map(lambda *x: jnp.stack(x), *(some_params(task, s) for s in range(2)))
+    rates = jnp.array([0.1, 0.3])
+
+    def size(params, rates):
+        def one(rate, params, data):
+            delta, _, _, loss = sgd_training(task, rate).run(params, {}, (), jax.random.key(0), data)
             return loss + sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(delta))
 
-        return jax.grad(of, (0, 1))(params, 0.1)
+        return jnp.sum(jax.vmap(jax.vmap(one, (None, None, 0)))(rates, params, data))
 
-    ours, oracle = (size(lambda rate, how=how: how(task, rate)) for how in (sgd_training, by_program))
-    assert_close(ours, oracle, 1e-6)
+    of_params, of_rates = jax.jit(jax.grad(size, (0, 1)))(params, rates)
+    for problem in range(2):
+        start = jax.tree.map(lambda x: x[problem], params)  # noqa: B023
+        alone = []
+        for client in range(3):
+            theirs = jax.tree.map(lambda x: x[problem, client], data)  # noqa: B023
+            alone.append(gradients(task, by_program, start, theirs, rates[problem]))
+        total = jax.tree.map(lambda *x: sum(x), *alone)
+        assert_close((jax.tree.map(lambda x: x[problem], of_params), of_rates[problem]), total, 2e-5)  # noqa: B023
+
+
+def test_the_reverse_pass_is_a_kernel_for_images_as_they_are_stored():
+    task = a_task()
+    for dtype, expected in ((np.uint8, True), (np.float32, False)):
+        data = batches(4, (2, 6), dtype=dtype)
+        program = jax.jit(lambda p, d: gradients(task, sgd_training, p, d)).lower(some_params(task), data)
+        assert (kernels.MLP_BACK_TARGET in program.as_text()) == expected
 
 
 def uses_kernel(task, data):

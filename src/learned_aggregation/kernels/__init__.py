@@ -16,6 +16,7 @@ from learned_aggregation.kernels.compiled import library_path
 
 TARGET = "learned_aggregation_adafac_step"
 MLP_TARGET = "learned_aggregation_mlp_sgd"
+MLP_BACK_TARGET = "learned_aggregation_mlp_sgd_back"
 SET_STATISTICS_TARGET = "learned_aggregation_set_statistics"
 SET_SQUARES_TARGET = "learned_aggregation_set_squares"
 SET_STEP_TARGET = "learned_aggregation_set_step"
@@ -25,6 +26,7 @@ CONVOLUTION_TARGETS = tuple(
 SYMBOLS = {
     TARGET: "AdafacStep",
     MLP_TARGET: "MlpSgd",
+    MLP_BACK_TARGET: "MlpSgdBack",
     SET_STATISTICS_TARGET: "SetStatistics",
     SET_SQUARES_TARGET: "SetSquares",
     SET_STEP_TARGET: "SetStep",

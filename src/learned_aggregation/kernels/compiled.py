@@ -14,7 +14,8 @@ from learned_aggregation.errors import UserError
 
 HERE = Path(__file__).parent
 SOURCES = tuple(
-    HERE / f"{name}.cc" for name in ("aggregator", "mlp_sgd", "set_statistics", "set_step", "convolution")
+    HERE / f"{name}.cc"
+    for name in ("aggregator", "mlp_sgd", "mlp_sgd_back", "set_statistics", "set_step", "convolution")
 )
 READ = (*SOURCES, *sorted(HERE.glob("*.h")))
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from learned_aggregation.kernels.convolution import Window, convolve_by_kernel, fits
+from learned_aggregation.tasks.products import product
 
 PIECE = 2**22
 """Bytes of patches that are cut at once: about a core's caches."""
@@ -43,7 +44,7 @@ def convolve(
         return convolve_by_kernel(x, kernel, Window((down, across), ((above, below), (left, right))))
 
     def multiply(x: Array) -> Array:
-        return cut_windows(x, window, strides, pads) @ matrix
+        return product(cut_windows(x, window, strides, pads), matrix)
 
     batch = x.shape[0]
     out = jax.eval_shape(multiply, x)
