@@ -80,7 +80,7 @@ def assert_close(ours, oracle, tolerance=1e-5):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
-@pytest.mark.parametrize(("base", "hidden"), [("momentum", 32), ("nesterov", 4), ("mean", 7)])
+@pytest.mark.parametrize(("base", "hidden"), [("momentum", 32), ("nesterov", 4), ("mean", 7), ("bank", 8)])
 def test_it_agrees_with_the_program(monkeypatch, base, hidden):
     aggregator = get_aggregator("fedlagg-set", hidden_size=hidden, base=base, base_learning_rate=0.7)
     assert_close(*both(monkeypatch, aggregator, some_theta(aggregator), *case()))

@@ -25,9 +25,11 @@ def fedlagg_set(
 
     Args:
       hidden_size: width of the network's two hidden layers.
-      base: "mean", "momentum" or "nesterov": see `make_base`. Meta-trained on a mixture of problems, one on the mean
+      base: "mean", "momentum" or "nesterov": see `make_base`; "bank": a sum of five classical steps whose weights for
+        each tensor a second small network gives (`learned/bank.py`), a step then being at most 12 times the deltas'
+        root mean square. Meta-trained on a mixture of problems, one on the mean
         did better than one on momentum (lagg-set's card).
-      base_learning_rate, base_momentum: of the base.
+      base_learning_rate, base_momentum: of the base; a bank's rate multiplies all five weights, and it has no momentum.
     Raises:
       UserError: an unknown base or "none", a rate out of its range.
     References:

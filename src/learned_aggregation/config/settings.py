@@ -121,7 +121,7 @@ class Config:
     beta: float = setting(0.9, fraction(0.9), RULE, "server momentum, in [0, 1)")
     base: str | None = setting(
         None,
-        optional(choice(lambda: ("none", "mean", "momentum", "nesterov"))),
+        optional(choice(lambda: ("none", "mean", "momentum", "nesterov", "bank"))),
         RULE,
         "the classical rule that a learned aggregator corrects; None is the aggregator's own choice (momentum for "
         "fedlagg-set, none for the published ones)",

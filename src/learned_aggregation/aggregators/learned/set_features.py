@@ -148,6 +148,8 @@ def raw_features(rows: Rows, effective: Float[Array, ""]) -> list[Float[Array, "
 
 
 NUM_FEATURES = 10 + len(MOMENTUM_DECAYS)
+MEAN, BASE, MOMENTA, PARAM, SLOW_ROOT = 0, 1, 2, 6, 8
+"""Where these are among the features; the momenta from MOMENTA on."""
 
 
 def inverse_scales(rows: Rows, effective: Float[Array, ""]) -> Float[Array, "F"]:

@@ -6,6 +6,7 @@ Adafactor's form. The third is the step. Between them are small vectors, in XLA'
 model is equal for all parameters enters the third as a bias of the network's first layer.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from learned_aggregation.aggregators.learned import bank
 from learned_aggregation.aggregators.learned.accumulators import ema, factored_dims
 from learned_aggregation.aggregators.learned.fast_blocks import View, view_of, view_without
 from learned_aggregation.aggregators.learned.set_features import (
@@ -114,6 +116,35 @@ def read(
     return Tensor(flat, shape, found, History(found.momentum, found.second, row, col, found.mean, alignment))
 
 
+Weighing = Callable[[list[Tensor], tuple[Any, ...], Array, Array], list[Terms]]
+"""(tensors, the bank's velocities, effective number of clients, shared numbers) -> each tensor's terms."""
+
+
+def weighing(weights: dict[str, Array], rate: Any) -> Weighing:
+    """The bank's."""
+
+    def terms(tensors, velocities, effective, shared):
+        counts = [t.param.size for t in tensors]
+        sums = [t.found.sums for t in tensors]
+        squares = bank.Squares(
+            jnp.stack(velocities),
+            jnp.stack([jnp.stack(s.momenta) for s in sums]),
+            *(
+                jnp.stack(x)
+                for x in zip(*((s.mean, s.last, s.clients, s.slow_root) for s in sums), strict=True)
+            ),
+        )
+        sizes = bank.sizes_of(squares, jnp.stack([s.param for s in sums]), counts)
+        of_tensors = [Sizes(*one) for one in zip(*sizes, strict=True)]
+        scalars = [
+            scalars_of(size, effective, t.history) for size, t in zip(of_tensors, tensors, strict=True)
+        ]
+        found = bank.weigh(weights, squares, counts, jnp.stack(scalars), shared, rate)
+        return [Terms(mean, momenta, slow_root=slow) for mean, momenta, slow in zip(*found, strict=True)]
+
+    return terms
+
+
 def ema_of(old: Array, square: Array) -> Array:
     return SECOND_DECAY * old + (1.0 - SECOND_DECAY) * square.reshape(old.shape)
 
@@ -135,11 +166,10 @@ def step(
     terms: Float[Array, "7"],
     effective: Float[Array, ""],
     shared: Float[Array, "S"],
-    trust: float,
-    gain: float,
+    limits: tuple[float, float],
 ) -> tuple[Array, Array]:
     """The second and the third call: the tensor's step [*S], and [N] for its history."""
-    found, view, n = tensor.found, view_of(tensor.shape), tensor.param.size
+    (gain, trust), found, view, n = limits, tensor.found, view_of(tensor.shape), tensor.param.size
     of_tensor = factors(tensor, view)
     of_base, mean_factor, slow_factor = set_step.squares(found, of_tensor, terms, view, tiny=TINY)
     s = found.sums
@@ -173,7 +203,7 @@ def step(
 
 def steps_and_history(
     weights: dict[str, Array],
-    terms: Terms,
+    terms: Terms | Weighing,
     decay: Any,
     deltas: list[Array],
     weight: Float[Array, "K"],
@@ -181,33 +211,40 @@ def steps_and_history(
     velocities: tuple[Any, ...],
     leaves: list[Array],
     round_index: Array,
-    *,
-    trust: float,
-    gain: float,
+    limits: tuple[float, float],
 ) -> tuple[list[Array], tuple[History, ...], tuple[Any, ...]]:
     """Each tensor's step [*S], history and velocity.
 
     Args:
+      terms: the base, for all tensors or by the bank; decay: its velocity's.
       deltas: [K, N] of each tensor; leaves: the params, of rank 1 at least.
-      trust, gain: the set rule's bounds.
+      limits: the set rule's GAIN and bound on a step.
     """
     share = weight / jnp.sum(weight)
     effective = 1.0 / jnp.sum(share * share)
     of_tensors = zip(leaves, deltas, histories, velocities, strict=True)
-    tensors = [read(param, d, share, old, v, decay) for param, d, old, v in of_tensors]
+    banked = not isinstance(terms, Terms)
+    tensors = [read(param, d, share, old, () if banked else v, decay) for param, d, old, v in of_tensors]
     counts = [t.param.size for t in tensors]
     sizes = [t.found.sums.clients / max(t.param.size, 1) for t in tensors]
     new = [t.history for t in tensors]
     shared = whole_model_of(counts, [t.found.sums.mean for t in tensors], sizes, new, round_index)
+    if banked:
+        of_bases, velocities = (
+            terms(tensors, velocities, effective, shared),
+            [t.found.sums.momenta for t in tensors],
+        )
+    else:
+        of_bases = [terms] * len(tensors)
+        velocities = [
+            v if isinstance(v, tuple) else t.found.velocity.reshape(v.shape)
+            for t, v in zip(tensors, velocities, strict=True)
+        ]
     steps, kept = [], []
-    for t in tensors:
+    for t, of_base in zip(tensors, of_bases, strict=True):
         made, last = t.param.reshape(t.shape), t.param
         if t.param.size:
-            made, last = step(weights, t, terms.stacked(), effective, shared, trust, gain)
+            made, last = step(weights, t, of_base.stacked(), effective, shared, limits)
         steps.append(made)
         kept.append(t.history._replace(step=last))
-    moved = [
-        v if isinstance(v, tuple) else t.found.velocity.reshape(v.shape)
-        for t, v in zip(tensors, velocities, strict=True)
-    ]
-    return steps, tuple(kept), tuple(moved)
+    return steps, tuple(kept), tuple(velocities)

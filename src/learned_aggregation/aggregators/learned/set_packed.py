@@ -9,7 +9,7 @@ of the T tensors. What is one number for each tensor goes through `members`, a m
     the tensors' biases in the network's first layer  [w0; biases]' [features; members]  [hidden, N]
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,15 +18,21 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.aggregators.learned import bank
 from learned_aggregation.aggregators.learned.accumulators import ema, factored_dims
 from learned_aggregation.aggregators.learned.base import Base
 from learned_aggregation.aggregators.learned.set_features import (
     ALIGNMENT_DECAYS,
+    BASE,
     BOUND,
     LARGEST,
+    MEAN,
+    MOMENTA,
     MOMENTUM_DECAYS,
     NUM_FEATURES,
+    PARAM,
     SECOND_DECAY,
+    SLOW_ROOT,
     TIME_SCALES,
     TINY,
     History,
@@ -85,9 +91,31 @@ def is_small(tensors: Sequence[Array]) -> bool:
     return total > 0 and min(sizes) > 0 and total <= MOST and total * len(sizes) <= MOST_MEMBERS
 
 
+class Known(NamedTuple):
+    """What a base may read before its step is known.
+
+    features [F] rows [N], the base's not there yet; sums [F, T] of their squares, last, clients [T]: those of the last
+    step and the clients' deltas. scalars: the base's mean square [T] -> the numbers [8, T] that the network reads of
+    a tensor; shared [7]: of the whole model. velocity: what the base remembers.
+    """
+
+    layout: Layout
+    features: list[Array]
+    sums: Array
+    last: Array
+    clients: Array
+    scalars: Callable[[Array], Array]
+    shared: Array
+    velocity: tuple[Any, ...]
+
+
+PackedBase = Callable[[Known], tuple[Float[Array, "N"], tuple[Any, ...]]]
+"""-> the base's step and the new velocities."""
+
+
 def packed_steps(
     weights: dict[str, Array],
-    base: Base,
+    base: PackedBase,
     limits: tuple[float, float],
     deltas: Sequence[Float[Array, "K n"]],
     weight: Float[Array, "K"],
@@ -99,7 +127,8 @@ def packed_steps(
     """The steps [*S] of tensors [*S], their new histories and velocities.
 
     Args:
-      limits: `set_rule`'s GAIN and TRUST.
+      base: `by_rule` or `by_bank`.
+      limits: `set_rule`'s GAIN and bound on a step.
     """
     (gain, trust), layout = limits, layout_of(params)
     share = weight / jnp.sum(weight)
@@ -107,7 +136,6 @@ def packed_steps(
     here = jnp.clip(jnp.where(share[:, None] > 0, layout.join(deltas, 1), 0.0), -LARGEST, LARGEST)
     mean, square, sign = share @ here, share @ (here * here), share @ jnp.sign(here)
     spread = jnp.sqrt(share @ (here - mean) ** 2 + TINY)
-    step, velocity = _base_step(base, layout, velocity, mean)
     last, old = layout.join(h.step for h in histories), histories
     momentum = ema(jnp.array(MOMENTUM_DECAYS), layout.join((h.momentum for h in old), 1), mean)
     second = SECOND_DECAY * layout.join(h.second for h in old) + (1.0 - SECOND_DECAY) * mean * mean
@@ -121,43 +149,48 @@ def packed_steps(
     factored = layout.join(factored_root(h, shape) for h, shape in zip(new, layout.shapes, strict=True))
     param = layout.join(params)
 
-    rows = Rows(mean, spread, sign, param, step, momentum, second, factored)
-    raw = jnp.stack(raw_features(rows, effective))
-    products = [mean * mean, step * step, momentum[1] ** 2, param * param, square, mean * last, last * last]
-    sums = layout.sums(jnp.concatenate([jnp.stack(products), raw * raw]))
-    means = sums / layout.sizes
-    of_mean, of_base, of_slow, of_param, of_clients = means[:5]
-    cosine = sums[5] * lax.rsqrt(sums[0] * sums[6] + TINY)
+    raw = raw_features(Rows(mean, spread, sign, param, mean, momentum, second, factored), effective)
+    known = jnp.stack(raw)
+    sums = layout.sums(jnp.concatenate([known * known, jnp.stack([square, mean * last, last * last])]))
+    (of_clients, along, of_last), of_features = sums[NUM_FEATURES:], sums[:NUM_FEATURES] / layout.sizes
+    cosine = along * lax.rsqrt(sums[MEAN] * of_last + TINY)
     alignment = ema(jnp.array(ALIGNMENT_DECAYS), jnp.stack([h.alignment for h in old], axis=1), cosine)
-    scalars = jnp.stack(
-        [
-            log_ratio(of_mean, of_clients),
-            log_ratio(of_mean, of_slow),
-            log_ratio(of_base, of_clients),
-            log_ratio(of_mean, of_param),
+
+    of_deltas = of_clients / layout.sizes
+    of_mean = of_features[MEAN]
+
+    def scalars(of_base: Float[Array, "T"]) -> Float[Array, "8 T"]:
+        parts = [
+            log_ratio(of_mean, of_deltas),
+            log_ratio(of_mean, of_features[MOMENTA + 1]),
+            log_ratio(of_base, of_deltas),
+            log_ratio(of_mean, of_features[PARAM]),
             jnp.broadcast_to(jnp.log(effective) / 4.0, cosine.shape),
             np.array([h.row.size > 0 for h in old], np.float32),
             *alignment,
         ]
-    )
+        return jnp.stack(parts)
+
     part = layout.sizes / layout.sizes.sum()
-    agreement = log_ratio(part @ of_mean, part @ of_clients)
+    agreement = log_ratio(part @ of_mean, part @ of_deltas)
     time = jnp.tanh(round_index.astype(jnp.float32) / jnp.array(TIME_SCALES) - 1.0)
     shared = jnp.concatenate([alignment @ part, agreement[None], time])
 
-    inverse = lax.rsqrt(means[len(products) :] + TINY).at[-1].set(1.0)
+    step, velocity = base(Known(layout, raw, sums, of_last, of_clients, scalars, shared, velocity))
+    of_base = layout.sums((step * step)[None])[0] / layout.sizes
+    raw[BASE] = step
+    inverse = lax.rsqrt(of_features.at[BASE].set(of_base) + TINY).at[-1].set(1.0)
     rms = of_base * lax.rsqrt(of_base + TINY)
-    x = jnp.clip(raw * layout.spread(inverse), -BOUND, BOUND)
-    of_features, of_scalars, of_shared = jnp.split(weights["w0"], [NUM_FEATURES, NUM_FEATURES + len(scalars)])
-    biases = of_scalars.T @ scalars + (weights["b0"] + shared @ of_shared)[:, None]
-    hidden = jax.nn.relu(
-        jnp.concatenate([of_features.T, biases], axis=1) @ jnp.concatenate([x, layout.members])
-    )
+    x = jnp.clip(jnp.stack(raw) * layout.spread(inverse), -BOUND, BOUND)
+    numbers = scalars(of_base)
+    of_x, of_scalars, of_shared = jnp.split(weights["w0"], [NUM_FEATURES, NUM_FEATURES + len(numbers)])
+    biases = of_scalars.T @ numbers + (weights["b0"] + shared @ of_shared)[:, None]
+    hidden = jax.nn.relu(jnp.concatenate([of_x.T, biases], axis=1) @ jnp.concatenate([x, layout.members]))
     hidden = jax.nn.relu(weights["w1"].T @ hidden + weights["b1"][:, None])
     gate, correction = weights["w2"].T @ hidden + weights["b2"][:, None]
     step = step * jnp.exp(gain * jnp.tanh(gate / gain)) - layout.spread(rms[None])[0] * jnp.tanh(correction)
     of_step = layout.sums((step * step)[None])[0] / layout.sizes
-    shorter = jnp.minimum(1.0, trust * jnp.sqrt(of_clients + TINY) * lax.rsqrt(of_step + TINY))
+    shorter = jnp.minimum(1.0, trust * jnp.sqrt(of_deltas + TINY) * lax.rsqrt(of_step + TINY))
     step = step * layout.spread(shorter[None])[0]
     moved = [
         h._replace(step=s, alignment=a) for h, s, a in zip(new, layout.split(step), alignment.T, strict=True)
@@ -165,14 +198,37 @@ def packed_steps(
     return layout.shaped(step), tuple(moved), velocity
 
 
-def _base_step(
-    base: Base, layout: Layout, velocity: tuple[Any, ...], mean: Float[Array, "N"]
-) -> tuple[Float[Array, "N"], tuple[Any, ...]]:
-    """The base's step and the new velocities. Every base of `make_base` works parameter by parameter."""
-    if not jax.tree.leaves(velocity):
-        return base.step(mean, ())[0], velocity
-    step, new = base.step(mean, layout.join(velocity))
-    return step, tuple(layout.shaped(new))
+def by_rule(base: Base) -> PackedBase:
+    """A base of `make_base`: every one works parameter by parameter."""
+
+    def step(known: Known):
+        mean = known.features[MEAN]
+        if not jax.tree.leaves(known.velocity):
+            return base.step(mean, ())[0], known.velocity
+        made, new = base.step(mean, known.layout.join(known.velocity))
+        return made, tuple(known.layout.shaped(new))
+
+    return step
+
+
+def by_bank(weights: dict[str, Array], rate: Any) -> PackedBase:
+    """The bank of `bank`, its weights spread over each tensor's parameters."""
+
+    def step(known: Known):
+        sums, counts = known.sums, [int(n) for n in known.layout.sizes]
+        momenta = sums[MOMENTA : MOMENTA + len(MOMENTUM_DECAYS)].T
+        squares = bank.Squares(
+            jnp.stack(known.velocity), momenta, sums[MEAN], known.last, known.clients, sums[SLOW_ROOT]
+        )
+        scalars = known.scalars(sums[MEAN] / known.layout.sizes).T
+        weighed = bank.weigh(weights, squares, counts, scalars, known.shared, rate)
+        of_tensors = jnp.stack([weighed.mean, *weighed.momenta.T, weighed.slow_root])
+        terms = (
+            known.features[i] for i in (MEAN, *range(MOMENTA, MOMENTA + len(MOMENTUM_DECAYS)), SLOW_ROOT)
+        )
+        return jnp.sum(known.layout.spread(of_tensors) * jnp.stack(list(terms)), axis=0), tuple(momenta)
+
+    return step
 
 
 def _factors(old: History, mean: Float[Array, "*S"]) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from learned_aggregation.aggregators.learned import set_fused, set_sums
+from learned_aggregation.aggregators.learned import bank, set_fused, set_sums
 from learned_aggregation.aggregators.learned.base import Base, make_base, rms
 from learned_aggregation.aggregators.learned.fast import in_blocks
 from learned_aggregation.aggregators.learned.fast_blocks import view_of, walk
@@ -20,6 +20,7 @@ from learned_aggregation.aggregators.learned.set_features import (
     Cohort,
     History,
     Rows,
+    Sizes,
     at_block,
     cohort_statistics,
     factored_root,
@@ -28,9 +29,10 @@ from learned_aggregation.aggregators.learned.set_features import (
     inverse_scales,
     remember,
     scalars,
+    scalars_of,
     whole_model,
 )
-from learned_aggregation.aggregators.learned.set_packed import is_small, packed_steps
+from learned_aggregation.aggregators.learned.set_packed import by_bank, by_rule, is_small, packed_steps
 from learned_aggregation.errors import UserError
 from learned_aggregation.kernels.set_step import fits
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
@@ -39,10 +41,15 @@ GAIN = 1.5
 """The gate multiplies the base by at most exp(GAIN) and at least exp(-GAIN)."""
 TRUST = 6.0
 """A tensor's step is at most TRUST times the root mean square of its deltas, over clients and parameters."""
+BANK = "bank"
+"""The base whose weights are learned too, see `bank`; the others are `make_base`'s."""
 
 
 class SetState(NamedTuple):
-    """history and velocity: one for each leaf of params, in leaf order; round: rounds done so far."""
+    """history and velocity: one for each leaf of params, in leaf order; round: rounds done so far.
+
+    velocity: the base's; of a bank, the sums of squares [3] of the history's momenta.
+    """
 
     history: tuple[History, ...]
     velocity: tuple[Any, ...]
@@ -53,13 +60,14 @@ def set_rule(
     name: str, *, hidden_size: int, base: str, base_learning_rate: Any, base_momentum: Any
 ) -> Aggregator:
     """See `fedlagg_set`."""
-    rates = (base_learning_rate, base_momentum)
+    rates, banked = (base_learning_rate, base_momentum), base == BANK
+    limits = (GAIN, bank.TRUST if banked else TRUST)
 
     def base_rule(rates: tuple[Any, Any]) -> Base:
-        rule = make_base(name, base, *rates)
+        rule = make_base(name, "mean" if banked else base, *rates)  # for a bank, to check the rate
         if rule is None:
             raise UserError(
-                f"{name}: expected a base to correct, got {base!r}. Use momentum, nesterov or mean."
+                f"{name}: expected a base to correct, got {base!r}. Use momentum, nesterov, mean or bank."
             )
         return rule
 
@@ -67,20 +75,25 @@ def set_rule(
 
     def init_theta(key: Key) -> Theta:
         weights = init_network(key, NUM_FEATURES + NUM_SCALARS, hidden_size)
-        return {"nn": weights | {"w2": jnp.zeros_like(weights["w2"])}}
+        theta = {"nn": weights | {"w2": jnp.zeros_like(weights["w2"])}}
+        return theta | {"bank": bank.init_weighing(jax.random.fold_in(key, 1))} if banked else theta
 
     def init(theta: Theta, params: Params) -> SetState:
         histories = tuple(init_history(as_tensor(leaf)) for leaf in jax.tree.leaves(params))
-        return SetState(histories, init_velocity(base_rule(rates), params), jnp.int32(0))
+        velocity = (
+            (bank.init_velocity(),) * len(histories) if banked else init_velocity(base_rule(rates), params)
+        )
+        return SetState(histories, velocity, jnp.int32(0))
 
     @in_blocks
     def steps_and_state(limit, rates, theta, delta, weight, agg_state, params):
         leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         deltas = [d.reshape(d.shape[0], -1) for d in jax.tree.leaves(delta)]
         if limit is not None and fits(leaves + deltas):
+            by_tensor = set_fused.weighing(theta["bank"], rates[0]) if banked else None
             steps, histories, velocity = set_fused.steps_and_history(
                 theta["nn"],
-                set_fused.terms_of(base, *rates),
+                by_tensor or set_fused.terms_of(base, *rates),
                 rates[1],
                 deltas,
                 weight,
@@ -88,16 +101,15 @@ def set_rule(
                 agg_state.velocity,
                 leaves,
                 agg_state.round,
-                trust=TRUST,
-                gain=GAIN,
+                limits,
             )
             return steps_to_tree(params, steps), SetState(histories, velocity, agg_state.round + 1)
         if is_small(leaves):
             history, velocity, rounds = agg_state
             steps, history, velocity = packed_steps(
                 theta["nn"],
-                base_rule(rates),
-                (GAIN, TRUST),
+                by_bank(theta["bank"], rates[0]) if banked else by_rule(base_rule(rates)),
+                limits,
                 deltas,
                 weight,
                 history,
@@ -112,14 +124,22 @@ def set_rule(
     def from_cohorts(limit, rates, theta, cohorts, agg_state, params):
         leaves = [as_tensor(leaf) for leaf in jax.tree.leaves(params)]
         means = [c.mean.reshape(p.shape) for c, p in zip(cohorts, leaves, strict=True)]
-        from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
         old = zip(agg_state.history, means, strict=True)
         histories = [remember(history, mean) for history, mean in old]
         shared = whole_model(cohorts, histories, agg_state.round)
+        if banked:
+            before = agg_state.velocity
+            from_base, velocity = banked_steps(
+                theta["bank"], rates[0], cohorts, histories, before, leaves, shared
+            )
+        else:
+            from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
         steps = []
         for param, cohort, history, b in zip(leaves, cohorts, histories, from_base, strict=True):
             steps.append(
-                tensor_step(theta["nn"], cohort, history, b, param, shared, limit) if param.size else b
+                tensor_step(theta["nn"], cohort, history, b, param, shared, limits, limit)
+                if param.size
+                else b
             )
         moved = [h._replace(step=s.reshape(-1)) for h, s in zip(histories, steps, strict=True)]
         return steps_to_tree(params, steps), SetState(tuple(moved), velocity, agg_state.round + 1)
@@ -140,9 +160,15 @@ def tensor_step(
     base: Float[Array, "..."],
     param: Float[Array, "..."],
     shared: Float[Array, "S"],
+    limits: tuple[float, float],
     limit: int | None,
 ) -> Float[Array, "..."]:
-    """The step of one tensor; a large one is walked in blocks of `limit` parameters that stay in the cache."""
+    """The step of one tensor; a large one is walked in blocks of `limit` parameters that stay in the cache.
+
+    Args:
+      limits: GAIN, and what TRUST is for this base.
+    """
+    gain_limit, trust = limits
     flat, b = param.reshape(-1), base.reshape(-1)
     factored = factored_root(history, param.shape)
     rows = Rows(cohort.mean, cohort.spread, cohort.sign, flat, b, history.momentum, history.second, factored)
@@ -157,13 +183,43 @@ def tensor_step(
         hidden = jax.nn.relu(weights["w0"][:NUM_FEATURES].T @ x + bias[:, None])
         hidden = jax.nn.relu(weights["w1"].T @ hidden + weights["b1"][:, None])
         gain, correction = weights["w2"].T @ hidden + weights["b2"][:, None]
-        step = part.base * jnp.exp(GAIN * jnp.tanh(gain / GAIN)) - scale * jnp.tanh(correction)
+        step = part.base * jnp.exp(gain_limit * jnp.tanh(gain / gain_limit)) - scale * jnp.tanh(correction)
         return lax.dynamic_update_slice(steps, step, (block.offset,))
 
     step = walk(view_of((flat.size,)), limit, body, jnp.zeros(flat.size))
-    return trusted(step, cohort.size).reshape(param.shape)
+    return trusted(step, cohort.size, trust).reshape(param.shape)
 
 
-def trusted(step: Float[Array, "N"], size: Float[Array, ""]) -> Float[Array, "N"]:
-    """The step, shortened if its mean square is over TRUST^2 * size."""
-    return step * jnp.minimum(1.0, TRUST * jnp.sqrt(size + TINY) * lax.rsqrt(jnp.mean(step * step) + TINY))
+def banked_steps(
+    weights: dict[str, Array],
+    rate: Any,
+    cohorts: list[Cohort],
+    histories: list[History],
+    before: tuple[Array, ...],
+    leaves: list[Array],
+    shared: Float[Array, "S"],
+) -> tuple[list[Array], tuple[Array, ...]]:
+    """The bank's step of each tensor, and its momenta's sums of squares; `step` in the histories is the last one."""
+    counts = [param.size for param in leaves]
+    squares = bank.Squares(
+        jnp.stack(before),
+        jnp.stack([jnp.sum(h.momentum**2, axis=1) for h in histories]),
+        jnp.stack([jnp.sum(c.mean**2) for c in cohorts]),
+        jnp.stack([jnp.sum(h.step**2) for h in histories]),
+        jnp.stack([c.size * n if n else jnp.float32(0.0) for c, n in zip(cohorts, counts, strict=True)]),
+        jnp.stack([jnp.sum(h.momentum[bank.NORMALISED] ** 2 / (h.second + TINY)) for h in histories]),
+    )
+    sizes = bank.sizes_of(squares, jnp.stack([jnp.sum(p * p) for p in leaves]), counts)
+    of_tensors = zip(zip(*sizes, strict=True), cohorts, histories, strict=True)
+    scalars = jnp.stack([scalars_of(Sizes(*size), c.effective, h) for size, c, h in of_tensors])
+    weighed = bank.weigh(weights, squares, counts, scalars, shared, rate)
+    steps = [
+        bank.step_of(weighed, i, c.mean, h).reshape(param.shape)
+        for i, (c, h, param) in enumerate(zip(cohorts, histories, leaves, strict=True))
+    ]
+    return steps, tuple(squares.momenta)
+
+
+def trusted(step: Float[Array, "N"], size: Float[Array, ""], trust: float) -> Float[Array, "N"]:
+    """The step, shortened if its mean square is over trust^2 * size."""
+    return step * jnp.minimum(1.0, trust * jnp.sqrt(size + TINY) * lax.rsqrt(jnp.mean(step * step) + TINY))
