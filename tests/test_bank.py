@@ -63,7 +63,9 @@ def test_weights_stay_within_the_reach_of_their_start():
     for seed in range(5):
         theta = trained({"x": bank.init_weighing(jax.random.key(seed))}, seed, size=30.0)["x"]
         context = jax.random.normal(jax.random.key(seed), (3, bank.NUM_CONTEXT))
-        ratio = np.log(np.asarray(bank.coefficients(theta, context)) / np.array(bank.START))
+        c, opened = bank.coefficients(theta, context)
+        assert np.all((opened >= 0) & (opened <= 1))
+        ratio = np.log(np.asarray(c) / np.array(bank.START))
         assert np.all(np.abs(ratio) <= bank.REACH * (1 + 1e-6))
         assert np.max(np.abs(ratio)) > 0.5 * bank.REACH  # such weights reach for it
 
@@ -131,6 +133,19 @@ def test_clients_one_at_a_time_give_the_same_steps():
         found, other = aggregator.sums.finish(theta, partial, other, PARAMS)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(step), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_closed_it_takes_the_steps_of_the_bank_alone():
+    aggregator, theta = rule()
+    theta = trained(theta, size=0.2)
+    shut = theta | {"bank": theta["bank"] | {"b1": theta["bank"]["b1"].at[-1].set(-100.0)}}
+    network = theta["nn"] | {name: jnp.zeros_like(theta["nn"][name]) for name in ("w2", "b2")}
+    alone, closed, found = (
+        aggregator.update(one, update(deltas(0)), aggregator.init(one, PARAMS), PARAMS)[0]["w"]
+        for one in (theta | {"nn": network}, shut, theta)
+    )
+    np.testing.assert_allclose(closed, alone, rtol=1e-5)
+    assert np.max(np.abs(found - alone)) > 0.01 * np.max(np.abs(alone))
 
 
 def test_its_rate_multiplies_every_step():

@@ -13,7 +13,9 @@ _baselines = [
         label="SlowMo",
         optimizer="fedavg-slowmo",
         sweep=dict(
-            local_learning_rate=[0.1, 0.3, 0.5, 1.0], slowmo_learning_rate=[0.1, 0.5, 1.0, 2.0], beta=[0.5, 0.7, 0.9]
+            local_learning_rate=[0.1, 0.3, 0.5, 1.0],
+            slowmo_learning_rate=[0.1, 0.5, 1.0, 2.0],
+            beta=[0.5, 0.7, 0.9],
         ),
     ),
     dict(

@@ -40,7 +40,7 @@ def _under_each(name, method):
             dict(
                 label=name + ", " + compression + ", feedback",
                 **method,
-                **dict(settings, compressor_options=remembering)
+                **dict(settings, compressor_options=remembering),
             )
         )
     return made + [dict(label=name + ", sparseloco", **method, **_unseen)]

@@ -15,6 +15,12 @@ truncation_schedule_min_length = 100
 num_inner_steps = 100
 num_outer_steps = 2000
 schedule = dict(
-    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=30, decay_steps=2000, exponent=1.0, clip=1.0
+    init_value=3e-10,
+    peak_value=1e-2,
+    end_value=1e-3,
+    warmup_steps=30,
+    decay_steps=2000,
+    exponent=1.0,
+    clip=1.0,
 )
 save_iter = 2000

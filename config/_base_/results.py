@@ -26,7 +26,9 @@ _nesterov = [
 ]
 entrants = [
     dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
-    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(
+        label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)
+    ),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
     dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
     dict(label="lagg-set", tune_by="mean", **_set),

@@ -123,12 +123,20 @@ def _of_adaptive(client, rounds, examples, all_rivals):
     grid = _grids(client, False)
     name, local = dict(adamw=("DiLoCo", "AdamW"), muon=("MuLoCo", "Muon"))[client]
     published = [
-        dict(label=f"{name} (.7, .{mu})", optimizer="diloco", learning_rate=0.7, beta=mu / 10, sweep=grid["rate"])
+        dict(
+            label=f"{name} (.7, .{mu})",
+            optimizer="diloco",
+            learning_rate=0.7,
+            beta=mu / 10,
+            sweep=grid["rate"],
+        )
         for mu in (9, 6)
     ]
     alone = dict(num_grads=1, partition="shared", local_batch_size=examples)
     parallel = dict(label=f"data-parallel {local}", optimizer="fedavg", sweep=grid["rate"], **alone)
-    sparse = dict(compressor="sparseloco", compressor_options=dict(error_feedback="ef14", feedback_decay=0.95))
+    sparse = dict(
+        compressor="sparseloco", compressor_options=dict(error_feedback="ef14", feedback_decay=0.95)
+    )
     more = [
         dict(label="SNOO", optimizer="diloco", sweep=grid["momentum"], **alone),
         dict(label="SparseLoCo", optimizer="diloco", sweep=grid["momentum"], **sparse),

@@ -7,6 +7,14 @@
 _base_ = "../_base_/compare_published.py"
 task = "conv-c10"
 entrants = _base_._baselines + [
-    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_conv-c10_K8_H4_0.5"),
-    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_conv-c10_K8_H4_0.5"),
+    dict(
+        label="LAgg-A",
+        optimizer="fedlagg-adafac",
+        test_checkpoint="checkpoints/fedlagg-adafac32_conv-c10_K8_H4_0.5",
+    ),
+    dict(
+        label="LOpt-A",
+        optimizer="fedlopt-adafac",
+        test_checkpoint="checkpoints/fedlopt-adafac32_conv-c10_K8_H4_0.5",
+    ),
 ]

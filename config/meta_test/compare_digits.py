@@ -25,7 +25,9 @@ entrants = [
         label="SlowMo",
         optimizer="fedavg-slowmo",
         sweep=dict(
-            local_learning_rate=[0.3, 0.5, 0.7, 1.0], slowmo_learning_rate=[0.7, 1.0, 1.4, 2.0], beta=[0.3, 0.5, 0.7]
+            local_learning_rate=[0.3, 0.5, 0.7, 1.0],
+            slowmo_learning_rate=[0.7, 1.0, 1.4, 2.0],
+            beta=[0.3, 0.5, 0.7],
         ),
     ),
     dict(
@@ -49,7 +51,9 @@ entrants = [
         local_optimizer="adamw",
         keep_local_state=True,
         sweep=dict(
-            local_learning_rate=[0.003, 0.01, 0.03, 0.1], learning_rate=[0.1, 0.2, 0.3, 0.5], beta=[0.6, 0.8, 0.9]
+            local_learning_rate=[0.003, 0.01, 0.03, 0.1],
+            learning_rate=[0.1, 0.2, 0.3, 0.5],
+            beta=[0.6, 0.8, 0.9],
         ),
     ),
     dict(label="FedAdam", optimizer="fedadam", sweep=_adaptive),

@@ -11,6 +11,14 @@ num_local_steps = 8
 _adam = dict(_base_._baselines[2], local_batch_size=1024)  # H x B of the others, in one step
 entrants = _base_._baselines[:2] + [
     _adam,
-    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_image-mlp-fmst_K8_H8_0.5"),
-    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_image-mlp-fmst_K8_H8_0.5"),
+    dict(
+        label="LAgg-A",
+        optimizer="fedlagg-adafac",
+        test_checkpoint="checkpoints/fedlagg-adafac32_image-mlp-fmst_K8_H8_0.5",
+    ),
+    dict(
+        label="LOpt-A",
+        optimizer="fedlopt-adafac",
+        test_checkpoint="checkpoints/fedlopt-adafac32_image-mlp-fmst_K8_H8_0.5",
+    ),
 ]

@@ -9,6 +9,14 @@ _base_ = "../_base_/compare_published.py"
 task = "image-mlp-fmst"
 num_grads = 16
 entrants = _base_._baselines + [
-    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_image-mlp-fmst_K16_H4_0.5"),
-    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_image-mlp-fmst_K16_H4_0.5"),
+    dict(
+        label="LAgg-A",
+        optimizer="fedlagg-adafac",
+        test_checkpoint="checkpoints/fedlagg-adafac32_image-mlp-fmst_K16_H4_0.5",
+    ),
+    dict(
+        label="LOpt-A",
+        optimizer="fedlopt-adafac",
+        test_checkpoint="checkpoints/fedlopt-adafac32_image-mlp-fmst_K16_H4_0.5",
+    ),
 ]

@@ -9,8 +9,12 @@
 _base_ = ["../_base_/problems/digits.py", "../_base_/starting_rates.py"]
 optimizer = "fedavg"
 by_optimizer = {
-    "fedlagg-adafac": dict(test_checkpoint="checkpoints/fedlagg-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"),
-    "fedlopt-adafac": dict(test_checkpoint="checkpoints/fedlopt-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"),
+    "fedlagg-adafac": dict(
+        test_checkpoint="checkpoints/fedlagg-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"
+    ),
+    "fedlopt-adafac": dict(
+        test_checkpoint="checkpoints/fedlopt-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"
+    ),
     "fedlagg": dict(test_checkpoint="checkpoints/fedlagg32_mlp32_digits_8_K8_H4_0.5_quickstart"),
     "fedlopt": dict(test_checkpoint="checkpoints/fedlopt32_mlp32_digits_8_K8_H4_0.5_quickstart"),
     "fedlagg-wavg": dict(test_checkpoint="checkpoints/fedlagg-wavg32_mlp32_digits_8_K8_H4_0.5_quickstart"),

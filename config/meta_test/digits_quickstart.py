@@ -11,7 +11,9 @@ name = "quickstart"
 eval_every = 1
 _checkpoints = "checkpoints/fedlagg-adafac32_mlp32_digits_8_K8_H4_0.5_quickstart"
 entrants = [
-    dict(label="FedAvg", optimizer="fedavg", sweep=dict(local_learning_rate=[0.25, 0.5, 0.75, 1.0, 1.25, 1.5])),
+    dict(
+        label="FedAvg", optimizer="fedavg", sweep=dict(local_learning_rate=[0.25, 0.5, 0.75, 1.0, 1.25, 1.5])
+    ),
     dict(
         label="SlowMo",
         optimizer="fedavgm",

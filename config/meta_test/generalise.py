@@ -19,6 +19,14 @@
 _base_ = "../_base_/compare_published.py"
 task = "mlp128x128_imagenet_64"
 entrants = _base_._baselines + [
-    dict(label="LAgg-A", optimizer="fedlagg-adafac", test_checkpoint="checkpoints/fedlagg-adafac32_mlp128x128_imagenet_32_K8_H4_0.5"),
-    dict(label="LOpt-A", optimizer="fedlopt-adafac", test_checkpoint="checkpoints/fedlopt-adafac32_mlp128x128_imagenet_32_K8_H4_0.5"),
+    dict(
+        label="LAgg-A",
+        optimizer="fedlagg-adafac",
+        test_checkpoint="checkpoints/fedlagg-adafac32_mlp128x128_imagenet_32_K8_H4_0.5",
+    ),
+    dict(
+        label="LOpt-A",
+        optimizer="fedlopt-adafac",
+        test_checkpoint="checkpoints/fedlopt-adafac32_mlp128x128_imagenet_32_K8_H4_0.5",
+    ),
 ]

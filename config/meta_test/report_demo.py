@@ -12,7 +12,11 @@ partition_alpha = 0.3
 num_clients = 40
 eval_every = 2
 entrants = [
-    dict(label="FedAvg", optimizer="fedavg", sweep=dict(local_learning_rate=[0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2])),
+    dict(
+        label="FedAvg",
+        optimizer="fedavg",
+        sweep=dict(local_learning_rate=[0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2]),
+    ),
     dict(
         label="SlowMo",
         optimizer="fedavg-slowmo",

@@ -16,6 +16,12 @@ truncation_schedule_min_length = 50
 num_inner_steps = 200
 num_outer_steps = 1000
 schedule = dict(
-    init_value=3e-10, peak_value=1e-2, end_value=1e-3, warmup_steps=50, decay_steps=1000, exponent=1.0, clip=1.0
+    init_value=3e-10,
+    peak_value=1e-2,
+    end_value=1e-3,
+    warmup_steps=50,
+    decay_steps=1000,
+    exponent=1.0,
+    clip=1.0,
 )
 save_iter = 250

@@ -36,7 +36,9 @@ problems = [
     dict(label="digits_h4", num_local_steps=4, **_digits),
     dict(label="digits_h8", num_local_steps=8, **_digits),
     dict(label="digits_h16", num_local_steps=16, **_digits),
-    dict(label="digits_noniid", task="mlp32_digits_8", num_local_steps=4, partition="dirichlet", num_clients=64),
+    dict(
+        label="digits_noniid", task="mlp32_digits_8", num_local_steps=4, partition="dirichlet", num_clients=64
+    ),
     dict(label="digits_k32_h2", num_grads=32, num_local_steps=2, **_digits),
     dict(
         label="digits_noniid_k4",

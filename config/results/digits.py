@@ -7,34 +7,45 @@
 _base_ = "../_base_/results.py"
 task = "mlp32_digits_8"
 _set = _base_._any_k
-entrants = _base_.entrants + _base_._nesterov + [
-    dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
-    dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
-    dict(
-        label="network off (lagg-set-digits)",
-        optimizer="fedavgm",
-        learning_rate=1.0,
-        beta=0.6,
-        tune_by="mean",
-        sweep=_set["sweep"],
-    ),
-    dict(label="lagg-set-digits", tune_by="mean", test_checkpoint="lagg-set-digits", **_set),
-    dict(label="lagg-set-digits (by last)", tune_by="last", test_checkpoint="lagg-set-digits", **_set),
-    dict(label="lagg-set-digits, seed 1", tune_by="mean", test_checkpoint="lagg-set-digits-seed1", **_set),
-    dict(label="lagg-set-digits, seed 2", tune_by="mean", test_checkpoint="lagg-set-digits-seed2", **_set),
-    dict(
-        label="FedAdam",
-        optimizer="fedadam",
-        sweep=dict(local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4], learning_rate=[1e-3, 3e-3, 1e-2, 3e-2, 0.1]),
-    ),
-    dict(
-        label="DiLoCo",
-        optimizer="diloco",
-        local_optimizer="adamw",
-        sweep=dict(
-            local_learning_rate=[0.001, 0.003, 0.01, 0.03],
-            learning_rate=[0.2, 0.4, 0.7, 1.0],
-            beta=[0.3, 0.6, 0.9],
+entrants = (
+    _base_.entrants
+    + _base_._nesterov
+    + [
+        dict(label="lagg-set, seed 1", tune_by="mean", test_checkpoint="lagg-set-seed1", **_set),
+        dict(label="lagg-set, seed 2", tune_by="mean", test_checkpoint="lagg-set-seed2", **_set),
+        dict(
+            label="network off (lagg-set-digits)",
+            optimizer="fedavgm",
+            learning_rate=1.0,
+            beta=0.6,
+            tune_by="mean",
+            sweep=_set["sweep"],
         ),
-    ),
-]
+        dict(label="lagg-set-digits", tune_by="mean", test_checkpoint="lagg-set-digits", **_set),
+        dict(label="lagg-set-digits (by last)", tune_by="last", test_checkpoint="lagg-set-digits", **_set),
+        dict(
+            label="lagg-set-digits, seed 1", tune_by="mean", test_checkpoint="lagg-set-digits-seed1", **_set
+        ),
+        dict(
+            label="lagg-set-digits, seed 2", tune_by="mean", test_checkpoint="lagg-set-digits-seed2", **_set
+        ),
+        dict(
+            label="FedAdam",
+            optimizer="fedadam",
+            sweep=dict(
+                local_learning_rate=[0.2, 0.35, 0.5, 0.7, 1.0, 1.4],
+                learning_rate=[1e-3, 3e-3, 1e-2, 3e-2, 0.1],
+            ),
+        ),
+        dict(
+            label="DiLoCo",
+            optimizer="diloco",
+            local_optimizer="adamw",
+            sweep=dict(
+                local_learning_rate=[0.001, 0.003, 0.01, 0.03],
+                learning_rate=[0.2, 0.4, 0.7, 1.0],
+                beta=[0.3, 0.6, 0.9],
+            ),
+        ),
+    ]
+)

@@ -10,7 +10,9 @@ task = "mlp32_digits_8"
 num_grads = 16
 num_clients = 64
 partition = "dirichlet"
-_slow = dict(learning_rate=[0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0], beta=[0.1, 0.3, 0.5, 0.7, 0.85, 0.95])
+_slow = dict(
+    learning_rate=[0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0], beta=[0.1, 0.3, 0.5, 0.7, 0.85, 0.95]
+)
 entrants = [
     dict(label="FedAvg", optimizer="fedavg"),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_slow),

@@ -19,7 +19,9 @@ _momentum = dict(
 _set = dict(optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates))
 entrants = [
     dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
-    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(
+        label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)
+    ),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_momentum),
     dict(label="SlowMo (by last)", optimizer="fedavgm", tune_by="last", sweep=_momentum),
     dict(label="lagg-set", tune_by="mean", **_set),

@@ -8,5 +8,6 @@ _base_ = "fmnist_mlp_h4.py"
 num_local_steps = 8
 tuning_seeds = 1
 entrants = [
-    dict(method, local_batch_size=8 * 128) if method["label"] == "Adam" else method for method in _base_.entrants
+    dict(method, local_batch_size=8 * 128) if method["label"] == "Adam" else method
+    for method in _base_.entrants
 ]

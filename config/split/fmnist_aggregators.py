@@ -38,9 +38,6 @@ split = dict(
             )
             for r, lr, beta in _nesterov
         ),
-        *(
-            dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r)
-            for r in _rates
-        ),
+        *(dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r) for r in _rates),
     ],
 )

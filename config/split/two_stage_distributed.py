@@ -20,6 +20,4 @@ num_inner_steps = 100
 eval_every = 10
 num_runs = 3
 save_iter = 20
-split = dict(
-    split_layer=2, bottleneck="mlp1", latent_dim=4, ae_training="distributed", decoders="aggregated"
-)
+split = dict(split_layer=2, bottleneck="mlp1", latent_dim=4, ae_training="distributed", decoders="aggregated")

@@ -11,6 +11,8 @@ sweep_config = dict(
     method="grid",
     metric=dict(name="outer_valid_loss", goal="minimize"),
     parameters=dict(
-        learning_rate=dict(values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]),
+        learning_rate=dict(
+            values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]
+        ),
     ),
 )

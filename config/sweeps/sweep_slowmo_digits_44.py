@@ -14,6 +14,8 @@ sweep_config = dict(
     metric=dict(name="outer_valid_loss", goal="minimize"),
     parameters=dict(
         local_learning_rate=dict(values=[1.0, 0.5, 0.3, 0.1]),
-        slowmo_learning_rate=dict(values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]),
+        slowmo_learning_rate=dict(
+            values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]
+        ),
     ),
 )

@@ -12,6 +12,8 @@ sweep_config = dict(
     metric=dict(name="outer_valid_loss", goal="minimize"),
     parameters=dict(
         beta=dict(values=[0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]),
-        slowmo_learning_rate=dict(values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]),
+        slowmo_learning_rate=dict(
+            values=[1.0, 0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005, 0.00001]
+        ),
     ),
 )

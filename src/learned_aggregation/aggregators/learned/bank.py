@@ -5,8 +5,10 @@ second moment, of that momentum's size, a tensor's base is
 
     b = c0 g + c1 v1 + c2 v2 + c3 v3 + c4 n,    c = START * exp(3 tanh(o / 3))
 
-o the network's five outputs for that tensor. It reads numbers of the tensor and of the whole model alone, so that its
-cost does not grow with the number of parameters. All functions here take T tensors at once.
+o the network's outputs for that tensor. A sixth, p, says how far the set rule's gate and correction are open there:
+their outputs are multiplied by sigmoid(OPEN + p), so that a tensor unlike all that they helped gets the base alone. The
+network reads numbers of the tensor and of the whole model, so that its cost does not grow with the number of
+parameters. All functions here take T tensors at once.
 """
 
 from typing import NamedTuple
@@ -35,6 +37,8 @@ START = (0.7, 0.2, 0.03, 0.002, 0.1)
 """The weights before any training: of the mean delta, of the three velocities, of the normalised momentum."""
 TRUST = 12.0
 """A tensor's step is at most TRUST times the root mean square of its deltas: a long velocity may take longer steps."""
+OPEN = 1.0
+"""Before any training the set rule's gate and correction are open by sigmoid(OPEN)."""
 NORMALISED = 1
 """The momentum that is divided by the root of its second moment."""
 SIGNALS = 2 * len(MOMENTUM_DECAYS) + 1
@@ -58,11 +62,15 @@ class Squares(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """A tensor's base as mean * g + momenta @ momentum + slow_root * momentum[1] / root; of T tensors [T], [T, 3]."""
+    """A tensor's base as mean * g + momenta @ momentum + slow_root * momentum[1] / root; of T tensors [T], [T, 3].
+
+    open [T]: what the set rule's gate and correction are multiplied by, in (0, 1).
+    """
 
     mean: Array
     momenta: Array
     slow_root: Array
+    open: Array
 
 
 def signals(s: Squares) -> Float[Array, "T 7"]:
@@ -84,20 +92,23 @@ def signals(s: Squares) -> Float[Array, "T 7"]:
 
 
 def init_weighing(key: Key) -> dict[str, Array]:
-    """{"w0" [29, 16], "b0" [16], "w1" [16, 5] zeros, "b1" [5]}: an untrained bank has the weights START."""
+    """{"w0" [29, 16], "b0" [16], "w1" [16, 6] zeros, "b1" [6]}: an untrained bank has the weights START."""
     unit = jax.random.truncated_normal(key, -2.0, 2.0, (NUM_CONTEXT, HIDDEN))
     return {
         "w0": unit / jnp.sqrt(float(NUM_CONTEXT)),
         "b0": jnp.zeros(HIDDEN),
-        "w1": jnp.zeros((HIDDEN, len(START))),
-        "b1": jnp.zeros(len(START)),
+        "w1": jnp.zeros((HIDDEN, len(START) + 1)),
+        "b1": jnp.zeros(len(START) + 1),
     }
 
 
-def coefficients(weights: dict[str, Array], context: Float[Array, "T I"]) -> Float[Array, "T 5"]:
-    """START * exp(3 tanh(o / 3)), o the network's outputs: positive, and within exp(+-3) of START."""
+def coefficients(weights: dict[str, Array], context: Float[Array, "T I"]) -> tuple[Array, Array]:
+    """The five weights [T, 5], positive and within exp(+-3) of START, and how far gate and correction are open [T]."""
     hidden = jnp.tanh(context @ weights["w0"] + weights["b0"])
-    return jnp.array(START) * jnp.exp(REACH * jnp.tanh((hidden @ weights["w1"] + weights["b1"]) / REACH))
+    found = hidden @ weights["w1"] + weights["b1"]
+    return jnp.array(START) * jnp.exp(REACH * jnp.tanh(found[:, :-1] / REACH)), jax.nn.sigmoid(
+        OPEN + found[:, -1]
+    )
 
 
 def weigh(
@@ -119,10 +130,11 @@ def weigh(
     everywhere = jnp.broadcast_to(whole, (len(counts), SIGNALS))
     shared = jnp.broadcast_to(shared, (len(counts), shared.size))
     context = jnp.concatenate([signals(squares), everywhere, scalars, shared], axis=1)
-    c = rate * coefficients(weights, context)
+    c, opened = coefficients(weights, context)
+    c = rate * c
     n = np.maximum(np.array(counts, np.float32), 1.0)
     size = jnp.sqrt((squares.momenta[:, NORMALISED] / n + TINY) / (squares.root / n + TINY))
-    return Weighed(c[:, 0], c[:, 1:4] / (1.0 - jnp.array(MOMENTUM_DECAYS)), c[:, 4] * size)
+    return Weighed(c[:, 0], c[:, 1:4] / (1.0 - jnp.array(MOMENTUM_DECAYS)), c[:, 4] * size, opened)
 
 
 def sizes_of(squares: Squares, param: Float[Array, "T"], counts: list[int]) -> Sizes:
@@ -130,6 +142,11 @@ def sizes_of(squares: Squares, param: Float[Array, "T"], counts: list[int]) -> S
     n = np.maximum(np.array(counts, np.float32), 1.0)
     mean = squares.mean / n
     return Sizes(mean, squares.clients / n, squares.momenta[:, NORMALISED] / n, mean, param / n)
+
+
+def opened(weights: dict[str, Array], by: Float[Array, ""]) -> dict[str, Array]:
+    """The set rule's network with its two outputs, gate and correction, multiplied by a number."""
+    return weights | {"w2": by * weights["w2"], "b2": by * weights["b2"]}
 
 
 def step_of(weighed: Weighed, tensor: int, mean: Float[Array, "N"], history: History) -> Float[Array, "N"]:

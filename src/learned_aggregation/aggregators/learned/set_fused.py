@@ -116,8 +116,9 @@ def read(
     return Tensor(flat, shape, found, History(found.momentum, found.second, row, col, found.mean, alignment))
 
 
-Weighing = Callable[[list[Tensor], tuple[Any, ...], Array, Array], list[Terms]]
-"""(tensors, the bank's velocities, effective number of clients, shared numbers) -> each tensor's terms."""
+Weighing = Callable[[list[Tensor], tuple[Any, ...], Array, Array], tuple[list[Terms], Array]]
+"""(tensors, the bank's velocities, effective number of clients, shared numbers) -> each tensor's terms, and how far its
+gate and correction are open [T]."""
 
 
 def weighing(weights: dict[str, Array], rate: Any) -> Weighing:
@@ -140,7 +141,8 @@ def weighing(weights: dict[str, Array], rate: Any) -> Weighing:
             scalars_of(size, effective, t.history) for size, t in zip(of_tensors, tensors, strict=True)
         ]
         found = bank.weigh(weights, squares, counts, jnp.stack(scalars), shared, rate)
-        return [Terms(mean, momenta, slow_root=slow) for mean, momenta, slow in zip(*found, strict=True)]
+        of_tensors = zip(found.mean, found.momenta, found.slow_root, strict=True)
+        return [Terms(mean, momenta, slow_root=slow) for mean, momenta, slow in of_tensors], found.open
 
     return terms
 
@@ -230,21 +232,20 @@ def steps_and_history(
     new = [t.history for t in tensors]
     shared = whole_model_of(counts, [t.found.sums.mean for t in tensors], sizes, new, round_index)
     if banked:
-        of_bases, velocities = (
-            terms(tensors, velocities, effective, shared),
-            [t.found.sums.momenta for t in tensors],
-        )
+        bases, by = terms(tensors, velocities, effective, shared)
+        networks = [bank.opened(weights, one) for one in by]
+        velocities = [jnp.stack(t.found.sums.momenta) for t in tensors]
     else:
-        of_bases = [terms] * len(tensors)
+        bases, networks = [terms] * len(tensors), [weights] * len(tensors)
         velocities = [
             v if isinstance(v, tuple) else t.found.velocity.reshape(v.shape)
             for t, v in zip(tensors, velocities, strict=True)
         ]
     steps, kept = [], []
-    for t, of_base in zip(tensors, of_bases, strict=True):
+    for t, base, network in zip(tensors, bases, networks, strict=True):
         made, last = t.param.reshape(t.shape), t.param
         if t.param.size:
-            made, last = step(weights, t, of_base.stacked(), effective, shared, limits)
+            made, last = step(network, t, base.stacked(), effective, shared, limits)
         steps.append(made)
         kept.append(t.history._replace(step=last))
     return steps, tuple(kept), tuple(velocities)

@@ -109,8 +109,15 @@ class Known(NamedTuple):
     velocity: tuple[Any, ...]
 
 
-PackedBase = Callable[[Known], tuple[Float[Array, "N"], tuple[Any, ...]]]
-"""-> the base's step and the new velocities."""
+class BaseStep(NamedTuple):
+    """The base's step, the new velocities, and how far gate and correction are open [T]; None for wholly."""
+
+    step: Float[Array, "N"]
+    velocity: tuple[Any, ...]
+    open: Float[Array, "T"] | None = None
+
+
+PackedBase = Callable[[Known], BaseStep]
 
 
 def packed_steps(
@@ -176,7 +183,7 @@ def packed_steps(
     time = jnp.tanh(round_index.astype(jnp.float32) / jnp.array(TIME_SCALES) - 1.0)
     shared = jnp.concatenate([alignment @ part, agreement[None], time])
 
-    step, velocity = base(Known(layout, raw, sums, of_last, of_clients, scalars, shared, velocity))
+    step, velocity, opened = base(Known(layout, raw, sums, of_last, of_clients, scalars, shared, velocity))
     of_base = layout.sums((step * step)[None])[0] / layout.sizes
     raw[BASE] = step
     inverse = lax.rsqrt(of_features.at[BASE].set(of_base) + TINY).at[-1].set(1.0)
@@ -187,7 +194,8 @@ def packed_steps(
     biases = of_scalars.T @ numbers + (weights["b0"] + shared @ of_shared)[:, None]
     hidden = jax.nn.relu(jnp.concatenate([of_x.T, biases], axis=1) @ jnp.concatenate([x, layout.members]))
     hidden = jax.nn.relu(weights["w1"].T @ hidden + weights["b1"][:, None])
-    gate, correction = weights["w2"].T @ hidden + weights["b2"][:, None]
+    outputs = weights["w2"].T @ hidden + weights["b2"][:, None]
+    gate, correction = outputs if opened is None else outputs * layout.spread(opened[None])
     step = step * jnp.exp(gain * jnp.tanh(gate / gain)) - layout.spread(rms[None])[0] * jnp.tanh(correction)
     of_step = layout.sums((step * step)[None])[0] / layout.sizes
     shorter = jnp.minimum(1.0, trust * jnp.sqrt(of_deltas + TINY) * lax.rsqrt(of_step + TINY))
@@ -204,9 +212,9 @@ def by_rule(base: Base) -> PackedBase:
     def step(known: Known):
         mean = known.features[MEAN]
         if not jax.tree.leaves(known.velocity):
-            return base.step(mean, ())[0], known.velocity
+            return BaseStep(base.step(mean, ())[0], known.velocity)
         made, new = base.step(mean, known.layout.join(known.velocity))
-        return made, tuple(known.layout.shaped(new))
+        return BaseStep(made, tuple(known.layout.shaped(new)))
 
     return step
 
@@ -226,7 +234,8 @@ def by_bank(weights: dict[str, Array], rate: Any) -> PackedBase:
         terms = (
             known.features[i] for i in (MEAN, *range(MOMENTA, MOMENTA + len(MOMENTUM_DECAYS)), SLOW_ROOT)
         )
-        return jnp.sum(known.layout.spread(of_tensors) * jnp.stack(list(terms)), axis=0), tuple(momenta)
+        made = jnp.sum(known.layout.spread(of_tensors) * jnp.stack(list(terms)), axis=0)
+        return BaseStep(made, tuple(momenta), weighed.open)
 
     return step
 

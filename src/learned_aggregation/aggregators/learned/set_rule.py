@@ -129,17 +129,18 @@ def set_rule(
         shared = whole_model(cohorts, histories, agg_state.round)
         if banked:
             before = agg_state.velocity
-            from_base, velocity = banked_steps(
+            from_base, velocity, by = banked_steps(
                 theta["bank"], rates[0], cohorts, histories, before, leaves, shared
             )
+            networks = [bank.opened(theta["nn"], one) for one in by]
         else:
             from_base, _, velocity = base_steps(base_rule(rates), agg_state.velocity, means)
+            networks = [theta["nn"]] * len(leaves)
         steps = []
-        for param, cohort, history, b in zip(leaves, cohorts, histories, from_base, strict=True):
+        of_tensors = zip(leaves, cohorts, histories, from_base, networks, strict=True)
+        for param, cohort, history, b, network in of_tensors:
             steps.append(
-                tensor_step(theta["nn"], cohort, history, b, param, shared, limits, limit)
-                if param.size
-                else b
+                tensor_step(network, cohort, history, b, param, shared, limits, limit) if param.size else b
             )
         moved = [h._replace(step=s.reshape(-1)) for h, s in zip(histories, steps, strict=True)]
         return steps_to_tree(params, steps), SetState(tuple(moved), velocity, agg_state.round + 1)
@@ -198,8 +199,12 @@ def banked_steps(
     before: tuple[Array, ...],
     leaves: list[Array],
     shared: Float[Array, "S"],
-) -> tuple[list[Array], tuple[Array, ...]]:
-    """The bank's step of each tensor, and its momenta's sums of squares; `step` in the histories is the last one."""
+) -> tuple[list[Array], tuple[Array, ...], Float[Array, "T"]]:
+    """The bank's step of each tensor, its momenta's sums of squares, and how far its gate and correction are open.
+
+    Args:
+      before: the momenta's sums of squares of the round before; `step` in the histories is the last one.
+    """
     counts = [param.size for param in leaves]
     squares = bank.Squares(
         jnp.stack(before),
@@ -217,7 +222,7 @@ def banked_steps(
         bank.step_of(weighed, i, c.mean, h).reshape(param.shape)
         for i, (c, h, param) in enumerate(zip(cohorts, histories, leaves, strict=True))
     ]
-    return steps, tuple(squares.momenta)
+    return steps, tuple(squares.momenta), weighed.open
 
 
 def trusted(step: Float[Array, "N"], size: Float[Array, ""], trust: float) -> Float[Array, "N"]:

@@ -2,7 +2,6 @@
 
 import optax
 
-
 EPS_ROOT = 1e-16
 """Added under the root of the second moment: where gradients are exactly 0 the root has a derivative then."""
 
