@@ -1,5 +1,6 @@
 """The speed and the memory of what ships."""
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import local_training
@@ -12,13 +13,18 @@ A_CLIENT_NS = 0.25
 """Of the statistics over a delta: two to three times what its reading alone takes."""
 MORE_MEMORY = 1.2
 """The largest ratio of a server's memory with 64 clients over that with 2."""
+BEFORE = "cd2672f"
+"""The last commit before this work."""
+SLOWER = 1.03
+"""The largest ratio of seconds now over before that counts as not slower."""
+FASTER = 1.5
 LEAST_GFLOPS, WIDE = 40.0, 128
 """What a core must reach from this width on."""
 
 
 def claims() -> list[Claim]:
     """In the order in which they were asked."""
-    return [*set_rule(), *one_client_at_a_time(), *clients()]
+    return [*set_rule(), *one_client_at_a_time(), *clients(), *steps()]
 
 
 def set_rule() -> list[Claim]:
@@ -134,3 +140,46 @@ def _clients(found: Any) -> Verdict:
         for width, row in rows.items()
     )
     return Verdict(figure, spread, met)
+
+
+def steps() -> list[Claim]:
+    """Line 4: meta-training and sweeps beside the commit before, in turn."""
+    return [
+        *(
+            _paired(name, f"4. {name}: at most {SLOWER:.2f} times the seconds of {BEFORE}", _not_slower)
+            for name in ("a", "b", "c", "sweep/44")
+        ),
+        _paired(
+            "lagg_set",
+            f"4. an outer step of lagg-set's mixture: {FASTER} times faster than at {BEFORE}",
+            _faster,
+        ),
+    ]
+
+
+def _paired(name: str, asked: str, judge: Callable[[Any], Verdict]) -> Claim:
+    key = name.replace("/", "-")
+    partial = f"runs/claims/speed/{key}.partial"
+    return Claim(
+        key, asked, ("-m", "benchmarks.paired", name, "--against", BEFORE, "--partial", partial), judge
+    )
+
+
+def _not_slower(found: Any) -> Verdict:
+    ratios = found["timed"]
+    met = bool(ratios) and all(one["median"] <= SLOWER for one in ratios.values())
+    return Verdict(", ".join(f"{one['median']:.3f}" for one in ratios.values()), _pairs(ratios), met)
+
+
+def _faster(found: Any) -> Verdict:
+    ratios = found["timed"]
+    [step] = (one for label, one in ratios.items() if "compilation" not in label)
+    return Verdict(f"{1 / step['median']:.2f} times", _pairs(ratios), 1 / step["median"] >= FASTER)
+
+
+def _pairs(ratios: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{label}: now / before {one['median']:.3f}, {len(one['ratios'])} pairs, "
+        f"quartiles {one['q1']:.3f} to {one['q3']:.3f}"
+        for label, one in ratios.items()
+    )
