@@ -16,8 +16,8 @@ $(READY): requirements.lock setup.py
 	touch $@
 
 quickstart: venv
-	$(RUN) src/main.py --config config/meta_train/digits_quickstart.py --auto_resume
-	$(RUN) src/main.py --config config/meta_test/digits_quickstart.py
+	$(RUN) src/main.py --config config/meta_train/quickstart.py --auto_resume
+	$(RUN) src/main.py --config config/meta_test/quickstart.py
 	$(RUN) src/main.py --config config/meta_test/pretrained_conv.py
 
 report-demo: venv

@@ -16,13 +16,14 @@ WON_AGAINST_FEDAVG = 0.9
 ROUNDS = 0.5
 KEPT_UP = {"tuned": 0.8, "untuned": 0.6}
 """Of the settings, at least: won or tied against the best of tuned SlowMo and Nesterov."""
+QUICK_SECONDS, QUICK_ROUNDS = 120.0, 2 / 3
 PAPER = ("fmnist_mlp_h4", "fmnist_mlp_h8", "fmnist_mlp_h16")
 TEXT = ("shakespeare_adamw", "shakespeare_muon", "pytext_adamw", "pytext_muon")
 
 
 def claims() -> list[Claim]:
     """In the order in which they were asked."""
-    return [*one_checkpoint(), *paper(), *text()]
+    return [*one_checkpoint(), *paper(), *text(), quickstart()]
 
 
 def _needs() -> str:
@@ -154,3 +155,39 @@ def text() -> list[Claim]:
         )
         for name in TEXT
     ]
+
+
+def quickstart() -> Claim:
+    """Line 4: what the quickstart meta-trains, five times."""
+    return Claim(
+        "quickstart",
+        f"4. the quickstart with five meta-seeds, each within {QUICK_SECONDS:.0f} s: mean loss below tuned FedAvg's by "
+        f"2 standard errors, its last loss within {QUICK_ROUNDS:.2f} of its rounds",
+        ("-m", "benchmarks.quickstart"),
+        _quickstart,
+    )
+
+
+def _quickstart(found: Any) -> Verdict:
+    learned, rivals = found["learned"].values(), found["rivals"]
+    of_fedavg = rivals["FedAvg"]["rounds"]
+    met = len(learned) == 5 and all(
+        one["seconds"] <= QUICK_SECONDS
+        and told([one["errors"]]) == ["win"]
+        and one["rounds"] <= QUICK_ROUNDS * of_fedavg
+        for one in learned
+    )
+    figure = "; ".join(
+        f"{one['rounds']:.0f} rounds, mean loss {one['mean']:.3f} ({one['errors']:+.1f} SE)"
+        for one in learned
+    )
+    beside = "; ".join(
+        f"{name}: {one['rounds']:.0f} rounds, {one['mean']:.3f}" for name, one in rivals.items()
+    )
+    nesterov = ", ".join(f"{one['errors_to_nesterov']:+.1f}" for one in learned)
+    slowest = max(one["seconds"] for one in learned)
+    return Verdict(
+        figure,
+        f"{found['seeds']} seeds; {beside}; to Nesterov in SE: {nesterov}; slowest meta-training {slowest:.0f} s",
+        met,
+    )

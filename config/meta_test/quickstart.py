@@ -21,23 +21,17 @@ _server = dict(
     local_learning_rate=[0.1, 0.2, 0.35, 0.5], learning_rate=[0.5, 1.0, 1.5], beta=[0.3, 0.5, 0.7, 0.9]
 )
 _checkpoints = "checkpoints/quickstart"
-entrants = [
+_learned = dict(optimizer="fedlagg-set", base="bank", tune_by="mean", sweep=dict(local_learning_rate=_rates))
+_rivals = [
     dict(label="FedAvg", optimizer="fedavg", tune_by="last", sweep=dict(local_learning_rate=_rates)),
-    dict(label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)),
+    dict(
+        label="FedAvg (by mean)", optimizer="fedavg", tune_by="mean", sweep=dict(local_learning_rate=_rates)
+    ),
     dict(label="SlowMo (by mean)", optimizer="fedavgm", tune_by="mean", sweep=_server),
     dict(label="Nesterov (by mean)", optimizer="diloco", tune_by="mean", sweep=_server),
-    dict(
-        label="bank, untrained",
-        optimizer="fedlagg-set",
-        test_checkpoint=_checkpoints + "/global_step0.safetensors",
-        tune_by="mean",
-        sweep=dict(local_learning_rate=_rates),
-    ),
-    dict(
-        label="learned, quickstart",
-        optimizer="fedlagg-set",
-        test_checkpoint=_checkpoints,
-        tune_by="mean",
-        sweep=dict(local_learning_rate=_rates),
-    ),
+]
+entrants = [
+    *_rivals,
+    dict(_learned, label="untrained", test_checkpoint=_checkpoints + "/global_step0.safetensors"),
+    dict(_learned, label="learned in the quickstart", test_checkpoint=_checkpoints),
 ]
