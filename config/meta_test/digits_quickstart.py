@@ -1,5 +1,5 @@
-# The second half of `make quickstart`: the pretrained aggregator, the one just meta-trained, the same network before
-# meta-training, and FedAvg and server momentum tuned, on images that none of them has seen.
+# LAgg-A after config/meta_train/digits_quickstart.py: the pretrained aggregator, the one just meta-trained, the same
+# one before meta-training, and FedAvg and server momentum tuned, on images that none of them has seen.
 #
 # Source:  config/meta_train/digits_quickstart.py makes both checkpoints.
 # Run:     python src/main.py --config config/meta_test/digits_quickstart.py

@@ -1,4 +1,4 @@
-# LAgg-A on scikit-learn's digits: what `make quickstart` meta-trains first.
+# LAgg-A on scikit-learn's digits, in some minutes.
 #
 # Source:  the setting of Joseph et al., TMLR 2025, arXiv:2312.02204, on embedded data: an MLP 64-32-10 instead of
 #          784-128-128-10, B 32, shorter episodes, the meta-gradient clipped, and the meta-loss measured on
