@@ -26,7 +26,7 @@ from learned_aggregation.pretrained.theta_file import load_theta, save_theta
 
 REPOSITORY = Path(__file__).parent.parent
 NAME = "tiny-agg"
-PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
+PARAMS = {"w": jnp.ones((2, 10)), "b": jnp.zeros(10)}
 DELTAS = jax.tree.map(lambda leaf: 0.1 * jnp.ones((2, *leaf.shape)), PARAMS)
 
 
