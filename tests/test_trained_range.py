@@ -207,7 +207,10 @@ SWEEP = """sweep_config = dict(method="grid", metric=dict(name="outer_valid_loss
     parameters=dict(local_learning_rate=dict(values=[0.5, 0.7])))
 """
 COMPARE = """tuning_seeds = 1
-entrants = [dict(label="FedAvg", optimizer="fedavg"), dict(label="mine", optimizer="fedlagg-set", sweep=dict(local_learning_rate=[0.5, 0.7]))]
+entrants = [
+    dict(label="FedAvg", optimizer="fedavg"),
+    dict(label="mine", optimizer="fedlagg-set", sweep=dict(local_learning_rate=[0.5, 0.7])),
+]
 """
 RUNS = {
     "benchmark": ("", "fedlagg-set", []),
