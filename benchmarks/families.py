@@ -26,15 +26,14 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     import jax
 
     from learned_aggregation import build
-    from learned_aggregation.config.resolve import load_config
+    from learned_aggregation.config.resolve import load_config, with_settings
     from learned_aggregation.devices.parallel import job_mesh
     from learned_aggregation.meta_testing.program import Budget, Program
-    from learned_aggregation.pretrained.names import card_settings
 
     _, family, entrant = name.split("/")
     config = load_config(["--config", str(CONFIGS / f"families_{family}.py")])
     own = {key: value for key, value in config.entrants[ENTRANTS.index(entrant)].items() if key != "label"}
-    config = replace(config, run_type="benchmark", entrants=[], **(card_settings(own) | own))
+    config = with_settings(replace(config, run_type="benchmark", entrants=[]), own)
     loaded = build.load_task(config, config.tasks[0])
     setting, shared = build.meta_test(config, loaded, build.learned_theta(config), ("test",))
     rounds = config.num_inner_steps

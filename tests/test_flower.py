@@ -26,8 +26,10 @@ from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import FedAvg
 from helpers import assert_close
 
+from learned_aggregation import DropIn
 from learned_aggregation.errors import UserError
 from learned_aggregation.integrations.flower import from_record, to_record
+from learned_aggregation.pretrained.drop_in import OutsideTrainedRange
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +97,12 @@ def test_a_name_or_a_path_is_loaded(tmp_path):
     np.testing.assert_array_equal(got["dense/kernel"], expected["dense/kernel"])
     with pytest.raises(UserError, match="no-such-aggregator"):
         quiet("no-such-aggregator")
+
+
+def test_more_rounds_than_it_was_meta_trained_for_are_told():
+    rule = DropIn("fedavg", name="mine", trained={"num_rounds": (1, 1)})
+    with pytest.warns(OutsideTrainedRange, match="mine: meta-trained with num_rounds 1, used with 2"):
+        quiet(rule).start(Clients(), record(MODEL), num_rounds=2)
 
 
 class Layer(NamedTuple):

@@ -26,7 +26,7 @@ from learned_aggregation.pretrained.theta_file import load_theta, save_theta
 
 REPOSITORY = Path(__file__).parent.parent
 NAME = "tiny-agg"
-PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
+PARAMS = {"w": jnp.ones((2, 10)), "b": jnp.zeros(10)}
 DELTAS = jax.tree.map(lambda leaf: 0.1 * jnp.ones((2, *leaf.shape)), PARAMS)
 
 
@@ -61,7 +61,15 @@ def test_the_card_tells_what_theta_is(here):
         "base_momentum": 0.5,
     }
     assert card.theta_sha256 == hashlib.sha256((here / "theta.safetensors").read_bytes()).hexdigest()
-    assert card.ranges == {"num_grads": [2, 2], "num_local_steps": [1, 1], "local_learning_rate": [0.5, 0.5]}
+    assert card.ranges == {
+        "num_grads": [2, 2],
+        "num_local_steps": [1, 1],
+        "local_learning_rate": [0.5, 0.5],
+        "num_rounds": [1, 20],
+        "tensor_size": [4, 256],  # an MLP of 64 * 4 + 4 and 4 * 10 + 10 numbers
+        "model_size": [310, 310],
+    }
+    assert (card.local_optimizers, card.suggested_rates) == (["sgd"], {})
     told = {
         "task": "mlp4_digits_8",
         "partition": "shared",
@@ -86,17 +94,24 @@ def test_a_mixtures_card_has_the_ranges_over_its_problems(here):
     config = Path("runs/tiny/config.py")
     problems = [
         {"label": "a", "num_grads": 4, "num_local_steps": 16, "local_learning_rate_range": (0.1, 0.6)},
-        {"label": "b", "task": "mlp8_glyphs_8", "partition": "iid"},
+        {"label": "b", "task": "mlp8_digits_8", "local_optimizer": "adamw", "num_inner_steps": 40},
     ]
     config.write_text(config.read_text().replace("\nproblems = []", f"\nproblems = {problems}"))
     card = export.export_run(Path("runs/tiny"), here, checkpoint=None, command="")
-    assert card.ranges == {"num_grads": [2, 4], "num_local_steps": [1, 16], "local_learning_rate": [0.1, 0.6]}
-    assert card.trained_on["task"] == ["mlp4_digits_8", "mlp8_glyphs_8"]
+    assert card.ranges == {
+        "num_grads": [2, 4],
+        "num_local_steps": [1, 16],
+        "local_learning_rate": [0.1, 0.6],
+        "num_rounds": [1, 40],
+        "tensor_size": [4, 512],
+        "model_size": [310, 610],
+    }
+    assert card.local_optimizers == ["sgd", "adamw"]
+    assert card.trained_on["task"] == ["mlp4_digits_8", "mlp8_digits_8"]
     page = (here / "README.md").read_text()
-    assert (
-        "problems:\n\n| label | num_grads | num_local_steps | local_learning_rate_range | task | partition |"
-        in page
-    )
+    columns = "label | num_grads | num_local_steps | local_learning_rate_range | task | local_optimizer"
+    assert f"problems:\n\n| {columns} |" in page
+    assert "| clients' optimizers | sgd, adamw |" in page
 
 
 def test_theta_is_the_runs_and_export_repeats_bit_for_bit(here):
@@ -141,7 +156,9 @@ def test_a_name_a_directory_a_run_and_a_file_load_the_same(here):
             "num_grads": (2, 2),
             "num_local_steps": (1, 1),
             "local_learning_rate": (0.5, 0.5),
-        }
+            "num_rounds": (1, 20),
+        } | ({"tensor_size": (4, 256), "model_size": (310, 310)} if i < 3 else {})
+        assert agg.local_optimizers == ("sgd",)
         outcomes.append(agg.update(PARAMS, DELTAS, None, agg.init(PARAMS))[0])
     for outcome in outcomes[1:]:
         jax.tree.map(np.testing.assert_array_equal, outcome, outcomes[0])

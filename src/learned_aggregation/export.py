@@ -16,12 +16,20 @@ import jax
 import numpy as np
 
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.build import aggregator_options, rates_of, theta_settings
+from learned_aggregation.build import (
+    aggregator_options,
+    completed,
+    model_ranges,
+    rates_of,
+    theta_settings,
+    trained_on,
+)
 from learned_aggregation.config.kinds import is_number
 from learned_aggregation.config.resolve import Config, load_config, meta_train_name
 from learned_aggregation.config.resumed import resumed_lines
 from learned_aggregation.config.settings import INNER, META, SETTINGS
 from learned_aggregation.errors import RunError, UserError
+from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.card import (
     CARD_FILE,
@@ -79,7 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command = shlex.join(["python", "-m", "learned_aggregation.export", *argv])
                 export_run(Path(asked.run), directory, checkpoint=asked.checkpoint, command=command)
             change_card(
-                directory, results=[Path(run) for run in asked.results], notes=asked.note, ranges=asked.range
+                directory,
+                results=[Path(run) for run in asked.results],
+                notes=asked.note,
+                ranges=asked.range,
+                rates=asked.suggest,
+                complete=asked.complete,
             )
     except (UserError, RunError) as error:
         say(f"error: {error}")
@@ -119,6 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--note", metavar="TEXT", nargs="+", default=[], help="sentences for the card")
     text = f"meta-trained range of {', '.join(RANGES)}, where the config's one value does not tell it"
     made.add_argument("--range", metavar="NAME=LOW,HIGH", nargs="+", default=[], help=text)
+    text = "the local rate that a user should start from, by the clients' optimizer, such as sgd=0.2"
+    made.add_argument("--suggest", metavar="OPTIMIZER=RATE", nargs="+", default=[], help=text)
+    text = "adds what an older card lacks: rounds, sizes of the models and clients' optimizers, from its own settings"
+    made.add_argument("--complete", action="store_true", help=text)
     return made
 
 
@@ -147,32 +164,46 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
     if rule.clients is None:
         options.pop("num_grads", None)
     content = theta_bytes(theta, theta_settings(config) | metadata)
+    trained = trained_on(config)
     card = Card(
         name=directory.name,
         aggregator=config.optimizer,
         options=options,
         theta_sha256=hashlib.sha256(content).hexdigest(),
         num_parameters=sum(leaf.size for leaf in jax.tree.leaves(theta)),
-        ranges=_ranges(config),
+        ranges={name: list(span) for name, span in {**trained.ranges, **_sizes(config)}.items()},
         trained_on=_trained_on(config),
         meta_loss=_curve(_metrics(run), step),
         cost=_cost(run, step),
         command=f"{_meta_train_command(run)}\n{command}",
         notes=resumed_lines(read_text(run / "config.py") or ""),
+        local_optimizers=list(trained.local_optimizers),
     )
     _write(directory, card, content)
     return card
 
 
 def change_card(
-    directory: Path, *, results: Sequence[Path] = (), notes: Sequence[str] = (), ranges: Sequence[str] = ()
+    directory: Path,
+    *,
+    results: Sequence[Path] = (),
+    notes: Sequence[str] = (),
+    ranges: Sequence[str] = (),
+    rates: Sequence[str] = (),
+    complete: bool = False,
 ) -> Card:
-    """Adds to a card: rows of comparisons (in place of earlier rows of the same), notes, ranges "NAME=LOW,HIGH".
+    """Adds to a card: rows of comparisons (in place of earlier rows of the same), notes, ranges, suggested rates.
 
+    Args:
+      ranges: texts "NAME=LOW,HIGH".
+      rates: texts "OPTIMIZER=RATE".
+      complete: adds what its own `trained_on` tells and an older version did not write; data sets are read for it.
     Raises:
-      UserError: no card there, no table.csv in a comparison's directory, a range that does not parse.
+      UserError: no card there, no table.csv in a comparison's directory, a range or a rate that does not parse,
+        settings that this version does not know.
     """
     card = read_card(directory)
+    card = completed(card) if complete else card
     rows = [row for path in results for row in _result_rows(path)]
     kept = [row for row in card.results if row["source"] not in {path.name for path in results}]
     card = replace(
@@ -180,6 +211,7 @@ def change_card(
         results=[*kept, *rows],
         notes=list(dict.fromkeys([*card.notes, *notes])),
         ranges={**card.ranges, **dict(map(_parse_range, ranges))},
+        suggested_rates={**card.suggested_rates, **dict(map(_parse_rate, rates))},
     )
     _write(directory, card)
     return card
@@ -225,16 +257,13 @@ def _best_or_latest(checkpoints: Path) -> Path:
     return best if best.is_file() else checkpoints
 
 
-def _ranges(config: Config) -> dict[str, list[float]]:
-    """The lowest and highest of each of RANGES among the inner problems."""
-    problems = list(config.inner_problems.values())
-    values = {name: [getattr(problem, name) for problem in problems] for name in RANGES}
-    values["local_learning_rate"] = [
-        rate
-        for problem in problems
-        for rate in problem.local_learning_rate_range or (problem.local_learning_rate,)
-    ]
-    return {name: [min(found), max(found)] for name, found in values.items()}
+def _sizes(config: Config) -> dict[str, tuple[int, int]]:
+    """Of the inner problems' models; where their data is not at hand, a line says what the card lacks."""
+    try:
+        return model_ranges(config)
+    except UserError as error:
+        say(f"card: without the sizes of the models, whose data is not here: {error}")
+        return {}
 
 
 def _trained_on(config: Config) -> dict[str, Any]:
@@ -333,6 +362,18 @@ def _value(text: str) -> Any:
     except ValueError:
         return text
     return round(number, 6) if math.isfinite(number) else "not reached"
+
+
+def _parse_rate(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    with contextlib.suppress(ValueError, TypeError):
+        rate = parse_json(value)
+        if name in LOCAL_OPTIMIZERS and is_number(rate) and rate > 0:
+            return name, rate
+    raise UserError(
+        f"--suggest: expected OPTIMIZER=RATE with one of {', '.join(LOCAL_OPTIMIZERS)} and a finite number, got "
+        f"{text!r}. Write for example sgd=0.2."
+    )
 
 
 def _parse_range(text: str) -> tuple[str, list[float]]:

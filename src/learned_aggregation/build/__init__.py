@@ -18,12 +18,14 @@ from learned_aggregation.build.rule import (
     rates_of,
     theta_settings,
 )
+from learned_aggregation.build.trained import completed, model_ranges, tensor_sizes, trained_on, used_with
 
 __all__ = [
     "Loader",
     "MetaTraining",
     "TaskData",
     "aggregator_options",
+    "completed",
     "data_options",
     "examples_note",
     "fastest_chunk",
@@ -35,10 +37,14 @@ __all__ = [
     "meta_mesh",
     "meta_test",
     "meta_training",
+    "model_ranges",
     "rate_name",
     "rates_of",
     "round_sizes",
+    "tensor_sizes",
     "theta_settings",
     "traffic",
     "train_data",
+    "trained_on",
+    "used_with",
 ]

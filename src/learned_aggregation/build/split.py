@@ -13,7 +13,7 @@ import optax
 from learned_aggregation.build.data import Loader, TaskData, data_options, train_data
 from learned_aggregation.build.parts import DATA_PARALLEL, round_sizes
 from learned_aggregation.build.rule import learned_theta, make_aggregator, rates_of
-from learned_aggregation.config.resolve import Config
+from learned_aggregation.config.resolve import Config, with_settings
 from learned_aggregation.data import load_dataset
 from learned_aggregation.data.cache import cache_dir
 from learned_aggregation.data.partitions import partition, split_labels
@@ -25,7 +25,6 @@ from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.meta_testing.evaluation import chunked
 from learned_aggregation.meta_testing.program import Rates
-from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.problems.inner_problem import population
 from learned_aggregation.split.base import Schooling, check_same_inputs, load_base, make_base
 from learned_aggregation.split.bottlenecks import BOTTLENECKS
@@ -83,7 +82,7 @@ def _case(config: Config, case: dict[str, Any]) -> Case:
     label = case.pop("label")
     options = {**config.split, "cases": []}
     options |= {name: case.pop(name) for name in list(case) if name in options}
-    made = replace(config, split=options, **(card_settings(case) | case))
+    made = with_settings(replace(config, split=options), case)
     return Case(label, made, SplitOptions(**options))
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import pprint
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from learned_aggregation.config.config_file import load_file, merge_options, par
 from learned_aggregation.config.flags import parse_flags
 from learned_aggregation.config.kinds import mapping, refuse
 from learned_aggregation.outside import find_modules_here
+from learned_aggregation.pretrained.base_settings import base_settings
 from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.config.replaced import advice
 from learned_aggregation.config.settings import SETTINGS, SWEPT, Config, check_all
@@ -23,6 +25,7 @@ __all__ = [
     "meta_train_name",
     "read_command_line",
     "run_dir",
+    "with_settings",
 ]
 
 
@@ -50,8 +53,8 @@ def load_config(argv: Sequence[str]) -> Config:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Flags over --cfg-options over the file over the defaults; a flag not given overrides nothing.
 
-    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults. The row of
-    the file's `by_optimizer` that belongs to the optimizer, whoever names it, goes over both.
+    A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults; the path of a
+    theta, its base where none is asked for. The row of the file's `by_optimizer` that belongs to the optimizer, whoever names it, goes over both.
 
     Args:
       argv: without the program's name.
@@ -85,6 +88,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     sources = {name: f"{table_source}.{optimizer}.{name}" for name in row} | sources
     values = row | values
     values = defaults | card_settings(values) | values
+    values |= base_settings(values)
     config = Config(**check_all(values, lambda name: sources.get(name, name)))
     if table:
         _check_one_optimizer(table_source, config)
@@ -114,7 +118,15 @@ def config_of(values: Mapping[str, Any]) -> Config:
         if name not in SETTINGS:
             refuse("settings", "a setting that exists", name, advice(name, list(SETTINGS)))
     defaults = {row.name: row.default for row in SETTINGS.values()}
-    return Config(**check_all(defaults | card_settings(values) | dict(values), lambda name: name))
+    complete = defaults | card_settings(values) | dict(values)
+    return Config(**check_all(complete | base_settings(complete), lambda name: name))
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The config with other settings; those of a theta that they name come with it, as on a command line."""
+    changed = replace(config, **(card_settings(settings) | dict(settings)))
+    base = base_settings(vars(changed))
+    return replace(changed, **base) if base else changed
 
 
 def _check_by_optimizer(where: str, value: Any) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by
+from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.messages import say, shown
@@ -24,14 +25,15 @@ def run(config: Config, command: str) -> Finished:
         directory = RunDirectory(path, config_text(config), facts)
         seeds = range(config.seed, config.seed + config.num_runs)
         write_partition(path, loaded[config.tasks[0]])
-        records = []
+        records, ranges = [], RangeNotes()
         for task, data in loaded.items():
+            ranges.check(config.optimizer, [config], data.task)
             what = f"{config.optimizer} on {task}"
             [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
             traffic = build.traffic(config, data)
             records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
         write_rounds(path / "rounds.csv", records)
-        directory.finish(notes=[build.examples_note(config)])
+        directory.finish(notes=[build.examples_note(config), *ranges.notes])
         report = write_report(path)
         if shown():
             with to_stdout():

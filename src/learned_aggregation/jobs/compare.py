@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_aggregation import build
-from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.config.resolve import Config, config_text, run_dir, with_settings
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import group_points, write_partition
 from learned_aggregation.jobs.kept_curves import run_points
 from learned_aggregation.jobs.measures import SPLITS, measured_by
+from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.meta_testing.comparison import Entry, compare, empty_targets
 from learned_aggregation.meta_testing.points import (
     Point,
@@ -27,7 +28,6 @@ from learned_aggregation.meta_testing.points import (
     winner,
 )
 from learned_aggregation.meta_testing.program import Curves
-from learned_aggregation.pretrained.names import card_settings
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.terminal import print_comparison, print_rounds_table
 from learned_aggregation.runs import messages
@@ -90,11 +90,11 @@ def run(config: Config, command: str) -> Finished:
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
         write_partition(path, loader.load(config, config.tasks[0]))
-        records, rows, notes, seen = [], [], [], {}
+        records, rows, notes, seen, ranges = [], [], [], {}, RangeNotes()
         for task in config.tasks:
             entries = []
             for method in methods:
-                entry, record, note = _run_method(method, loader, task, metrics[task], seen)
+                entry, record, note = _run_method(method, loader, task, metrics[task], seen, ranges)
                 entries.append((method, entry))
                 records.append(record)
                 notes.append(note)
@@ -104,7 +104,7 @@ def run(config: Config, command: str) -> Finished:
             rows += [{"task": task, **row} for row in compare([entry for _, entry in entries], baseline)]
         write_rounds(path / "rounds.csv", records)
         _write_table(path / "table.csv", rows)
-        directory.finish(notes=notes, table_note=_table_note(config))
+        directory.finish(notes=[*notes, *ranges.notes], table_note=_table_note(config))
         report = write_report(path)
         if messages.shown():
             with to_stdout():
@@ -116,18 +116,26 @@ def run(config: Config, command: str) -> Finished:
 
 def _method(config: Config, settings: dict[str, Any]) -> Method:
     label, sweep = settings.pop("label"), settings.pop("sweep", {})
-    untuned = replace(config, run_type="benchmark", entrants=[], **(card_settings(settings) | settings))
+    untuned = with_settings(replace(config, run_type="benchmark", entrants=[]), settings)
     first = {name: values[0] for name, values in sweep.items()}
     return Method(label, untuned, build.learned_theta(untuned.changed(first)), sweep)
 
 
 def _run_method(
-    method: Method, loader: build.Loader, task: str, metrics: Sequence[Metric], seen: Seen
+    method: Method,
+    loader: build.Loader,
+    task: str,
+    metrics: Sequence[Metric],
+    seen: Seen,
+    ranges: RangeNotes,
 ) -> tuple[Entry, Record, str]:
     """Tunes the method on one task and runs it with the final seeds."""
+    points = [method.config.changed(point) for point in grid(method.sweep)]
+    ranges.check(method.label, points, loader.load(points[0], task).task)
     point, size, edges, diverged = _tune(method, loader, task, seen)
     config = method.config.changed(point)
     loaded = loader.load(config, task)
+    ranges.check(method.label, [config], loaded.task)  # its grid may have grown
     seeds = range(config.seed, config.seed + config.num_runs)
     [curves] = run_points(config, [{}], seeds, loaded, method.theta, SPLITS, f"{method.label} on {task}")
     traffic = build.traffic(config, loaded)

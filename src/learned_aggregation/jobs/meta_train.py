@@ -14,6 +14,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.meta_training.loop import Saving, meta_train
 from learned_aggregation.meta_training.outer_step import abstract, place
+from learned_aggregation.pretrained.trained import TRAINED, trained_text
 from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.checkpoint import Checkpointer
@@ -76,6 +77,7 @@ def _meta_train(
     training = build.meta_training(config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
+    trained = {TRAINED: trained_text(build.trained_on(config))}
     mesh, text, changed = build.meta_mesh(config), config_text(config), ""
     if resume:
         state = place(checkpointer.restore(abstract(state), settings=settings), mesh)
@@ -117,7 +119,7 @@ def _meta_train(
             rounds_per_step=training.rounds_per_step,
             mesh=mesh,
             checkpointer=checkpointer,
-            saving=Saving(config.save_iter, text, settings),
+            saving=Saving(config.save_iter, text, settings | trained),
             tracker=tracker,
             log_every=config.log_every,
             validation=training.validation,

@@ -22,6 +22,7 @@ from learned_aggregation.jobs.measures import (
     sweep_metric,
     task_configs,
 )
+from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.meta_testing.points import (
     Point,
     last_values,
@@ -67,12 +68,18 @@ def run(config: Config, command: str) -> Finished:
         columns = [list(metric_columns(measured[tasks[index]])) for index in range(len(points))]
         seeds = range(config.seed, config.seed + config.num_runs)
         results = Results(path / "sweep.csv", points, seeds, sweep["parameters"], columns)
+        ranges = RangeNotes()
+        for group in groups:
+            task = loader.load(group.config, group.config.tasks[0]).task
+            ranges.check(
+                group.config.optimizer, [group.config.changed(points[i]) for i in group.points], task
+            )
         for group in groups:
             _run_group(group, points, seeds, theta, loader, results)
         summary = _summary(sweep, points, results)
         write_atomic(path / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         _write_best(path / "best.py", config, summary["winner"])
-        directory.finish(notes=[_note(config, points, summary)])
+        directory.finish(notes=[_note(config, points, summary), *ranges.notes])
         say(_note(config, points, summary))
         best = f"best: {path / 'best.py'}  " if summary["winner"] is not None else ""
         say(f"{best}report: {write_report(path)}")

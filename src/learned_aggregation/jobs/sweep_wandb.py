@@ -12,6 +12,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.jobs.measures import LOSSES, SPLITS, measured_by, sweep_metric, task_configs
+from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.meta_testing.points import listed, shown
 from learned_aggregation.runs.messages import say
 
@@ -25,12 +26,12 @@ def run(config: Config) -> Finished:
     Raises:
       UserError: no server is configured, several tasks in a point, a metric that a task does not have.
     """
-    wandb, loader = _connected_wandb(), build.Loader()
+    wandb, loader, ranges = _connected_wandb(), build.Loader(), RangeNotes()
     sweep_id = config.sweep_id
     if sweep_id is None:
         sweep_id = wandb.sweep(_with_goal(config, loader), project=config.test_project)
         say(f"sweep {sweep_id}: add agents on other machines with the same command and --sweep_id {sweep_id}")
-    wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader), project=config.test_project)
+    wandb.agent(sweep_id, function=lambda: _work(wandb, config, loader, ranges), project=config.test_project)
     return Finished(0, None)
 
 
@@ -59,7 +60,7 @@ def _connected_wandb() -> Any:
     return wandb
 
 
-def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
+def _work(wandb: Any, config: Config, loader: build.Loader, ranges: RangeNotes) -> None:
     """One point: the settings that the server chose, all seeds, the metrics' means logged."""
     with wandb.init(project=config.test_project, dir=config.wandb_dir) as run:
         point = check_point("the wandb sweep", dict(run.config))
@@ -67,6 +68,7 @@ def _work(wandb: Any, config: Config, loader: build.Loader) -> None:
         [task] = chosen.tasks
         theta = build.learned_theta(chosen)
         seeds = range(config.seed, config.seed + config.num_runs)
+        ranges.check(chosen.optimizer, [chosen], loader.load(chosen, task).task)
         runner = GroupRunner(chosen, loader.load(chosen, task), theta, SPLITS)
         [curves] = runner.run([{}], seeds, f"point {shown(point)}")
         # The server chooses by any metric: in a run that diverged none of them counts.

@@ -16,8 +16,12 @@ from learned_aggregation.registry import is_outside
 FORMAT = "learned_aggregation.card.1"
 CARD_FILE, THETA_FILE, README_FILE = "card.json", "theta.safetensors", "README.md"
 
-RANGES = ("num_grads", "num_local_steps", "local_learning_rate")
-"""What `Card.ranges` tells: K, H and the clients' rate."""
+RANGES = (
+    *("num_grads", "num_local_steps", "local_learning_rate"),
+    *("num_rounds", "tensor_size", "model_size"),
+)
+"""What `Card.ranges` tells: K, H, the clients' rate, rounds of an episode, and how many numbers a tensor of the trained
+models and a whole model have."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Card:
       options: of the rule, as `get_aggregator` takes them.
       theta_sha256: of theta.safetensors; checked whenever it is read.
       num_parameters: numbers in theta.
-      ranges: "num_grads", "num_local_steps", "local_learning_rate" -> [lowest, highest] meta-trained on.
+      ranges: of RANGES -> [lowest, highest] meta-trained on. Of rounds the lowest is 1; cards of earlier versions tell
+        the first three alone.
       trained_on: the other settings of its meta-training: tasks, partition, estimator, seed, ...
       meta_loss: [[outer step, meta-loss], ...], a thinned curve.
       cost: outer steps, wall time in seconds, machine, versions.
       results: rows of comparisons, each with its source.
       command: that remakes theta.
       notes: sentences of whoever exported it.
+      local_optimizers: the clients' optimizers that it was meta-trained with; [] if that is not known.
+      suggested_rates: clients' optimizer -> the local rate that a user should start from.
     """
 
     name: str
@@ -51,11 +58,15 @@ class Card:
     results: Sequence[Mapping[str, Any]] = ()
     command: str = ""
     notes: Sequence[str] = ()
+    local_optimizers: Sequence[str] = ()
+    suggested_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 _KINDS = {"num_parameters": int} | dict.fromkeys(("name", "aggregator", "theta_sha256", "command"), str)
 _KINDS |= dict.fromkeys(("options", "ranges", "trained_on", "cost"), dict)
 _KINDS |= dict.fromkeys(("meta_loss", "results", "notes"), list)
+_ADDED = {"local_optimizers": list, "suggested_rates": dict}
+"""Fields that cards of earlier versions do not have."""
 
 
 def card_text(card: Card) -> str:
@@ -105,15 +116,17 @@ def parse_card(path: Path, text: str) -> Card:
         raise _bad(path, f"a card of format {FORMAT!r}", repr(found))
     del values["format"]
     for name, value in values.items():
-        if name not in _KINDS:
-            raise _bad(path, f"fields among {', '.join(_KINDS)}", repr(name))
-        if not isinstance(value, _KINDS[name]):
-            raise _bad(path, f"{name} to be a {_KINDS[name].__name__}", repr(value)[:60])
+        kinds = _KINDS | _ADDED
+        if name not in kinds:
+            raise _bad(path, f"fields among {', '.join(kinds)}", repr(name))
+        if not isinstance(value, kinds[name]):
+            raise _bad(path, f"{name} to be a {kinds[name].__name__}", repr(value)[:60])
     if missing := [name for name in _KINDS if name not in values]:
         raise _bad(path, f"the fields {', '.join(missing)}", "none of them")
     card = Card(**values)
-    _check_ranges(path, card.ranges)
+    check_ranges(path, card.ranges)
     _check_lists(path, card)
+    _check_rates(path, card.suggested_rates)
     for text in (card.aggregator, *card.options.values()):
         if is_outside(text):  # it would be imported; only what the user names is
             raise _bad(path, "names of the package", f"{text!r}, a module from outside")
@@ -145,7 +158,8 @@ def check_theta_hash(path: Path, content: bytes) -> None:
         raise _bad(path, f"sha256 {want}, as {CARD_FILE} says", got)
 
 
-def _check_ranges(path: Path, ranges: Mapping[str, Any]) -> None:
+def check_ranges(path: Path | str, ranges: Mapping[str, Any]) -> None:
+    """Raises a UserError for a range that is not of RANGES or not [lowest, highest]."""
     for name, span in ranges.items():
         is_pair = isinstance(span, list) and len(span) == 2 and all(type(x) in (int, float) for x in span)
         if name not in RANGES or not is_pair or not span[0] <= span[1]:
@@ -160,12 +174,26 @@ def _check_lists(path: Path, card: Card) -> None:
     for row in card.results:
         if not isinstance(row, dict) or not isinstance(row.get("source", ""), str):
             raise _bad(path, "results to be rows, with the name of their source", repr(row)[:60])
-    for note in card.notes:
-        if not isinstance(note, str):
-            raise _bad(path, "notes to be texts", repr(note)[:60])
+    check_texts(path, "notes", card.notes)
+    check_texts(path, "local_optimizers", card.local_optimizers)
 
 
-def _bad(path: Path, expected: str, got: str) -> UserError:
+def check_texts(path: Path | str, name: str, values: Any) -> None:
+    """Raises a UserError unless it is a list of texts."""
+    if not isinstance(values, (list, tuple)):
+        raise _bad(path, f"{name} to be a list of texts", f"{values!r:.60}")
+    for value in values:
+        if not isinstance(value, str):
+            raise _bad(path, f"{name} to be texts", f"{value!r:.60}")
+
+
+def _check_rates(path: Path, rates: Mapping[str, Any]) -> None:
+    for name, rate in rates.items():
+        if type(rate) not in (int, float) or rate <= 0:
+            raise _bad(path, "suggested_rates to be numbers above 0", f"{name}: {rate!r:.60}")
+
+
+def _bad(path: Path | str, expected: str, got: str) -> UserError:
     return UserError(f"{path}: expected {expected}, got {got}. Export it again, or copy an intact one.")
 
 
@@ -189,12 +217,14 @@ def readme_text(card: Card) -> str:
         f"- Rule: `{card.aggregator}`" + _listed(card.options),
         f"- theta: {card.num_parameters} numbers, sha256 `{card.theta_sha256}`",
         *(f"- {note}" for note in card.notes),
+        *_suggestions(card),
         "",
         "## Meta-training",
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {_span(span)} |" for name, span in card.ranges.items()),
+        *(f"| {name} | {shown_span(span)} |" for name, span in card.ranges.items()),
+        *([f"| clients' optimizers | {_cell(card.local_optimizers)} |"] if card.local_optimizers else []),
         *(f"| {name} | {_cell(value)} |" for name, value in facts.items() if name not in tables),
     ]
     for name, rows in tables.items():
@@ -218,8 +248,20 @@ def _listed(options: Mapping[str, Any]) -> str:
     return f" with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
 
 
-def _span(span: Sequence[float]) -> str:
-    return f"{span[0]:g}" if span[0] == span[1] else f"{span[0]:g} to {span[1]:g}"
+def _suggestions(card: Card) -> list[str]:
+    rates = ", ".join(f"{rate:g} with {name}" for name, rate in card.suggested_rates.items())
+    return [f"- Local rate to start from: {rates}" + " (`agg.suggested_rate()`)"] if rates else []
+
+
+def shown_span(span: Sequence[float]) -> str:
+    """[lowest, highest] as text; whole numbers with all their digits.
+
+    Example:
+      >>> shown_span([1, 1003520]), shown_span([0.5, 0.5])
+      ('1 to 1003520', '0.5')
+    """
+    low, high = (str(int(x)) if float(x).is_integer() else f"{x:g}" for x in span)
+    return low if low == high else f"{low} to {high}"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,8 +4,9 @@ Or one client at a time: `start`, `add`, `finish`.
 """
 
 import copy
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,10 +28,11 @@ from learned_aggregation.pretrained.fit import (
     float32,
     like_of,
 )
+from learned_aggregation.pretrained.trained import LOCAL_OPTIMIZER, Trained
 from learned_aggregation.types import AggState, ClientUpdate, Params, Sums, Theta
 
 Ranges = Mapping[str, tuple[float, float]]
-"""What theta was meta-trained on: "num_grads", "num_local_steps", "local_learning_rate" -> (lowest, highest)."""
+"""What theta was meta-trained on: names of card.RANGES, such as "num_grads" -> (lowest, highest)."""
 
 
 class OutsideTrainedRange(UserWarning):
@@ -50,6 +52,7 @@ class DropIn:
       clients: the one number of clients that the rule takes, None for any number.
       one_at_a_time: whether the rule has `start`, `add` and `finish`; one that reads every delta has not.
       trained: the ranges that theta was meta-trained on; {} if they are not known.
+      local_optimizers: of the clients that it was meta-trained with; () if they are not known.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class DropIn:
         options: Mapping[str, Any] | None = None,
         name: str | None = None,
         trained: Ranges | None = None,
+        local_optimizers: Sequence[str] = (),
+        suggested_rates: Mapping[str, float] | None = None,
     ):
         """A drop-in from a registered rule; `load_aggregator` makes one from a file.
 
@@ -67,6 +72,8 @@ class DropIn:
           rule_name: a registered aggregator, such as "fedlagg-adafac" or "fedavgm".
           theta: of a learned rule: `get_aggregator(rule_name, ...).init_theta(key)` or a loaded one.
           options: of the rule, as get_aggregator takes them.
+          trained, local_optimizers: what theta was meta-trained on; leaving it warns, once for each quantity.
+          suggested_rates: clients' optimizer -> the local rate to start from.
         Raises:
           UserError: an unknown rule or option, a theta that is not the rule's.
         """
@@ -79,6 +86,8 @@ class DropIn:
         # Told K without depending on it.
         self._reads_mean = self.clients is None and "num_grads" in accepted_options(rule_name)
         self.trained: Ranges = dict(trained or {})
+        self.local_optimizers = tuple(local_optimizers)
+        self._known = Trained(rule_name, self.trained, self.local_optimizers, dict(suggested_rates or {}))
         self._warned: set[str] = set()
         check_theta(self.name, self.rule, theta)
         self._step = jax.jit(self._checked_step)
@@ -105,6 +114,7 @@ class DropIn:
         Raises:
           UserError: a leaf that is not a floating-point array, or no leaf at all.
         """
+        self._warn_outside("tensor_size", *(math.prod(shape) for shape in like_of(params).shapes))
         return self._init(self.theta, params)
 
     def update(
@@ -214,11 +224,30 @@ class DropIn:
         return self._step(self.theta, params, delta, None, state)
 
     def check_problem(
-        self, *, num_local_steps: int | None = None, local_learning_rate: float | None = None
+        self,
+        *,
+        num_local_steps: int | None = None,
+        local_learning_rate: float | None = None,
+        num_rounds: int | None = None,
+        local_optimizer: str | None = None,
     ) -> None:
-        """Warns, once for each, of clients that train otherwise than theta was meta-trained with."""
+        """Warns, once for each, of a training that is otherwise than those that theta was meta-trained on."""
         self._warn_outside("num_local_steps", num_local_steps)
         self._warn_outside("local_learning_rate", local_learning_rate)
+        self._warn_outside("num_rounds", num_rounds)
+        self._warn_outside(LOCAL_OPTIMIZER, local_optimizer)
+
+    def suggested_rate(self, local_optimizer: str = "sgd") -> float:
+        """The clients' rate to start from where none is tuned, as the card has it.
+
+        Raises:
+          UserError: none is known for this optimizer.
+
+        Example:
+          >>> DropIn("fedavg", suggested_rates={"sgd": 0.2}).suggested_rate()
+          0.2
+        """
+        return self._known.suggested_rate(self.name, local_optimizer)
 
     # Whatever depends on shapes and dtypes alone is checked while JAX traces: once per compilation. The rules compute
     # in float32 also where the user's default is float64.
@@ -302,19 +331,12 @@ class DropIn:
             )  # exact: a power of two
         return weights
 
-    def _warn_outside(self, name: str, value: float | None) -> None:
-        if value is None or name not in self.trained or name in self._warned:
+    def _warn_outside(self, name: str, *values: float | str | None) -> None:
+        told = [value for value in values if value is not None]
+        if name in self._warned or (text := self._known.left(name, told)) is None:
             return
-        low, high = self.trained[name]
-        if not low <= value <= high:
-            self._warned.add(name)
-            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            warnings.warn(
-                f"{self.name}: meta-trained with {name} {span}, used with {value:g}. Compare it with a tuned "
-                "baseline there.",
-                OutsideTrainedRange,
-                stacklevel=3,
-            )
+        self._warned.add(name)
+        warnings.warn(f"{self.name}: {text}", OutsideTrainedRange, stacklevel=3)
 
 
 def _moved(params: Params, step: Params) -> Params:

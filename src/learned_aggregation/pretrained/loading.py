@@ -7,10 +7,10 @@ from typing import Any
 from learned_aggregation.aggregators import AGGREGATORS, accepted_options
 from learned_aggregation.errors import UserError
 from learned_aggregation.json_text import parse_json
-from learned_aggregation.pretrained.card import RANGES
-from learned_aggregation.pretrained.drop_in import DropIn, Ranges
+from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.names import card_of, check_rule_options
 from learned_aggregation.pretrained.theta_file import load_theta
+from learned_aggregation.pretrained.trained import Trained, trained_of_card, trained_of_metadata
 
 
 def load_aggregator(
@@ -18,6 +18,8 @@ def load_aggregator(
     *,
     num_local_steps: int | None = None,
     local_learning_rate: float | None = None,
+    num_rounds: int | None = None,
+    local_optimizer: str | None = None,
 ) -> DropIn:
     """A meta-trained aggregator, ready for a training loop.
 
@@ -28,8 +30,8 @@ def load_aggregator(
     Args:
       source: the name of a pretrained aggregator (`pretrained_names()`); the directory of one; the checkpoint
         directory of a meta-training run, `checkpoints/NAME`; or a `global_step*.safetensors` in one.
-      num_local_steps, local_learning_rate: of the clients, if you like to be warned when the aggregator was
-        meta-trained with others.
+      num_local_steps, local_learning_rate, local_optimizer: of the clients, and
+      num_rounds: of the whole training, if you like to be warned when the aggregator was meta-trained with others.
     Returns:
       A DropIn; see there for `init`, `update`, `step`.
     Raises:
@@ -39,20 +41,42 @@ def load_aggregator(
     theta, metadata = load_theta(source)
     card = card_of(source)
     if card is not None:
-        rule, options, name = card.aggregator, card.options, card.name
-        ranges = {key: (span[0], span[1]) for key, span in card.ranges.items()}
+        rule, options, name, trained = card.aggregator, card.options, card.name, trained_of_card(card)
     else:
-        rule, options, ranges = _from_metadata(source, metadata)
-        name = rule
-    loaded = DropIn(rule, theta, options=options, name=name, trained=ranges)
-    loaded.check_problem(num_local_steps=num_local_steps, local_learning_rate=local_learning_rate)
+        rule, options = _from_metadata(source, metadata)
+        name, trained = rule, trained_of_metadata(str(source), metadata)
+    loaded = DropIn(
+        rule,
+        theta,
+        options=options,
+        name=name,
+        trained=trained.ranges,
+        local_optimizers=trained.local_optimizers,
+        suggested_rates=trained.suggested_rates,
+    )
+    loaded.check_problem(
+        num_local_steps=num_local_steps,
+        local_learning_rate=local_learning_rate,
+        num_rounds=num_rounds,
+        local_optimizer=local_optimizer,
+    )
     return loaded
 
 
-def _from_metadata(
-    source: str | os.PathLike, metadata: Mapping[str, str]
-) -> tuple[str, dict[str, Any], Ranges]:
-    """(rule, its options, the ranges) that a meta-training run wrote beside theta."""
+def trained_of(source: str | os.PathLike) -> Trained:
+    """What the theta of a name or path was meta-trained on, by its card or its metadata.
+
+    Raises:
+      UserError: as `load_theta`.
+    """
+    card = card_of(source)
+    if card is not None:
+        return trained_of_card(card)
+    return trained_of_metadata(str(source), load_theta(source)[1])
+
+
+def _from_metadata(source: str | os.PathLike, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """(rule, its options) that a meta-training run wrote beside theta."""
     if "optimizer" not in metadata:
         raise UserError(
             f"{source}: expected a theta that says which rule it is of, got no metadata. "
@@ -62,14 +86,7 @@ def _from_metadata(
     known = {name: _number(text) for name, text in metadata.items()}
     options = {name: known[name] for name in accepted_options(rule) if name in known}
     check_rule_options(f"{source}: metadata", rule, options)
-    for name in RANGES:
-        if name in known and not (type(known[name]) in (int, float) and known[name] > 0):
-            raise UserError(
-                f"{source}: metadata: expected {name} to be a number above 0, got {metadata[name]!r:.80}. "
-                "Use the file as its author wrote it."
-            )
-    ranges = {name: (known[name], known[name]) for name in RANGES if name in known}
-    return rule, options, ranges
+    return rule, options
 
 
 def _number(text: str) -> Any:

@@ -29,6 +29,7 @@ from learned_aggregation.integrations.flower.replies import (
     read_reply,
 )
 from learned_aggregation.integrations.flower.state import ServerRecord, load_record, save_record
+from learned_aggregation.pretrained.drop_in import DropIn
 from learned_aggregation.pretrained.loading import load_aggregator
 from learned_aggregation.types import AggState, Params
 
@@ -143,6 +144,8 @@ class LearnedAggregation(FedAvg):
           RunError: the rule's next model is not finite, or the state file cannot be written.
         """
         self._begin(record_to_arrays(initial_arrays))
+        if isinstance(self.aggregator, DropIn):
+            self.aggregator.check_problem(num_rounds=num_rounds)
         done = self._rounds_before = self.round
         if done:
             _log(INFO, "%s: goes on after round %d; [ROUND n] below is n + %d", self.state_file, done, done)
