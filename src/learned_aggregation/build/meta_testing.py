@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from learned_aggregation.build.data import TaskData, train_data
-from learned_aggregation.build.parts import make_parts, round_sizes
+from learned_aggregation.build.parts import later_phases, make_parts, round_sizes
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.data.streaming import evaluation_examples
 from learned_aggregation.meta_testing.evaluation import chunked
 from learned_aggregation.meta_testing.program import Setting, Shared
-from learned_aggregation.types import Theta
+from learned_aggregation.problems.inner_problem import population
+from learned_aggregation.types import FederatedData, Theta
 
 
 def meta_test(
@@ -21,4 +22,7 @@ def meta_test(
         examples = evaluation_examples(split, held_out, config.eval_examples, config.device_data_mb)
         evaluation[split] = chunked(examples, config.eval_chunk)
     shared = Shared(theta, train_data(config, loaded), evaluation)
-    return Setting(round_sizes(config), make_parts(config, loaded)), shared
+    sizes = round_sizes(config)
+    clients = population(shared.train, sizes.num_grads) if isinstance(shared.train, FederatedData) else 0
+    later = later_phases(config, loaded, clients or config.num_clients or sizes.num_grads)
+    return Setting(sizes, make_parts(config, loaded), later), shared

@@ -29,6 +29,7 @@ from learned_aggregation.config.part_options import (
     check_option,
     check_options,
     check_parts,
+    check_freezing,
     check_server_compressor,
     compressors,
     merged,
@@ -150,6 +151,13 @@ class Config:
     objective: str | None = setting(
         None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
     )
+    objective_options: Mapping[str, Any] = setting(
+        {},
+        Kind(check_options, "DICT"),
+        INNER,
+        "options of the objective, such as dict(mask_ratio=0.75, target='hog') of localmim; see docs/ssl.md",
+        flag=False,
+    )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(
@@ -188,6 +196,13 @@ class Config:
     num_local_steps: int = setting(4, whole(1, 4), INNER, "H, local steps of a round")
     num_inner_steps: int = setting(
         1000, whole(1, 1000), INNER, "rounds: of the longest episode when meta-training, else of each run"
+    )
+    freezing: Mapping[str, Any] = setting(
+        {},
+        Kind(check_freezing, "DICT"),
+        INNER,
+        "of a run on a vision transformer: its layers freeze one after the other, dict(t0=0.8, power='cubic'); {}: none",
+        flag=False,
     )
     partition: str = setting(
         "shared", choice(partitions), INNER, "how the examples are divided over clients"

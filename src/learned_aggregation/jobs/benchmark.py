@@ -28,8 +28,10 @@ def run(config: Config, command: str) -> Finished:
         for task, data in loaded.items():
             what = f"{config.optimizer} on {task}"
             [curves] = GroupRunner(config, data, theta, SPLITS).run([{}], seeds, what)
-            traffic = build.traffic(config, data)
-            records.append(Record(config.optimizer, task, seeds, curves, traffic, config.num_grads))
+            sent = build.traffic_changes(config, data)
+            records.append(
+                Record(config.optimizer, task, seeds, curves, sent[0][1], config.num_grads, changes=sent)
+            )
         write_rounds(path / "rounds.csv", records)
         directory.finish(notes=[build.examples_note(config)])
         report = write_report(path)
