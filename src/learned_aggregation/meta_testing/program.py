@@ -127,8 +127,8 @@ class Program:
     def __init__(self, setting: Setting, budget: Budget, mesh: Mesh):
         self._setting, self._budget, self._mesh = setting, budget, mesh
         self._phases = (Phase(0, setting.make_parts, _stay), *setting.later)
-        start = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
-        self._start = jax.jit(start, compiler_options=compiler_options())
+        self._starting = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
+        self._start = jax.jit(self._starting, compiler_options=compiler_options())
         self._segments: dict[tuple[int, int], Callable[..., Any]] = {}
 
     def run(
@@ -254,7 +254,7 @@ class Program:
         """What is saved after `done` rounds; nothing is computed."""
 
         def saved(shared: Shared, jobs: tuple[Rates, Array]) -> Saved:
-            state, metrics = self._start(shared, jobs)
+            state, metrics = self._starting(shared, jobs)
             metrics |= self._probe(0, jobs, state)
             for index in range(1, self._phase(max(done - 1, 0)) + 1):
                 state = self._enter(index)(shared, jobs, state)

@@ -86,7 +86,8 @@ def enter(
     after = Server(
         without(mask, all_params),
         state._replace(inner=kept),
-        *(dropped(mask, part) for part in (server.agg_state, server.clients, server.feedback, server.work)),
+        _in_a_row_dropped(mask, server.params, server.agg_state),
+        *(dropped(mask, part) for part in (server.clients, server.feedback, server.work)),
     )
     wanted = jax.eval_shape(lambda: init_server(theta, parts, after.params, after.model_state, population))
     shapes = [
@@ -106,12 +107,32 @@ def dropped(mask: Any, state: Any) -> Any:
 
     def fits(node: Any) -> bool:
         try:
-            jax.tree.map(lambda hidden, part: None, mask, node)
+            jax.tree.map(lambda flag, part: None, mask, node)
         except (ValueError, TypeError, KeyError):
             return False
         return True
 
     return jax.tree.map(lambda node: without(mask, node) if fits(node) else node, state, is_leaf=fits)
+
+
+def _in_a_row_dropped(mask: Any, params: Params, state: Any) -> Any:
+    """`dropped`, of a rule's state: learned rules keep a tuple with an item for each tensor of params, in their order.
+
+    Args:
+      params: of the phase before, None where they were frozen already.
+    """
+    leaves = jax.tree.leaves(params, is_leaf=lambda node: node is None)
+    hidden = [flag for flag, leaf in zip(jax.tree.leaves(mask), leaves, strict=True) if leaf is not None]
+
+    def in_a_row(node: Any) -> bool:
+        return type(node) is tuple and len(node) == len(hidden)
+
+    def one(node: Any) -> Any:
+        if not in_a_row(node):
+            return node
+        return tuple(item for flag, item in zip(hidden, node, strict=True) if not flag)
+
+    return dropped(mask, jax.tree.map(one, state, is_leaf=in_a_row))
 
 
 def _scheduled(parts: Parts, factors: Any, local_steps: int) -> Parts:
