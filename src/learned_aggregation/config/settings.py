@@ -37,6 +37,7 @@ from learned_aggregation.config.part_options import (
 from learned_aggregation.config.registered import (
     check_augment,
     check_permute,
+    check_probe_names,
     check_tasks,
     check_trackers,
     estimators,
@@ -340,6 +341,18 @@ class Config:
         TEST,
         "examples of a split that are evaluated, the same in every run; None: all",
     )
+    probes: tuple[str, ...] = setting(
+        (),
+        Kind(check_probe_names, "NAME[,NAME]", literal=False),
+        TEST,
+        "what is learned from a trained encoder's features, before and after a run: linear50, knn, ...; see docs/ssl.md",
+    )
+    probe_every: int | None = setting(
+        None, optional(whole(1, 100)), TEST, "rounds between probes, where an evaluation is; None: at both ends"
+    )
+    probe_examples: int | None = setting(
+        None, optional(whole(1, 5000)), TEST, "training examples whose labels probes may learn from; None: all"
+    )
     eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
     sweep_config: Mapping[str, Any] | None = setting(
         None,
@@ -379,7 +392,7 @@ class Config:
     save_iter: int = setting(1000, whole(1, 1000), SAVE, "outer steps between checkpoints")
     checkpoints_to_keep: int = setting(10, whole(1, 10), SAVE, "the newest ones that are kept")
     from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
-    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start")
+    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start; of a benchmark too, which keeps checkpoints only with it")
 
     datasets: Mapping[str, Any] = setting(
         {},

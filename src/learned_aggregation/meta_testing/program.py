@@ -1,6 +1,7 @@
 """The meta-tester: many seeds and settings of one optimizer on one task, in one compiled program."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -29,13 +30,22 @@ Rates = Mapping[str, Any]
 """The float settings of a job, by name; traced, so that all jobs share one program."""
 
 
-Probe = Callable[[Task, Params, ModelState, Key], dict[str, Array]]
+class Probe(NamedTuple):
+    """What is measured of a trained model besides its task's metrics, more rarely.
+
+    measure: (task, params, model_state, seed's key, data) -> metrics of the test split by name, "test_...".
+    data: what all jobs' measures read, on the device.
+    """
+
+    measure: Callable[[Task, Params, ModelState, Key, Any], dict[str, Array]]
+    data: Any
 
 
 class Phase(NamedTuple):
     """What a run goes on with from a round on (0 is the first).
 
-    make_parts: rates -> the parts of a round. enter: (theta, these parts, the server of the phase before) -> its server.
+    make_parts: rates -> the parts of a round.
+    enter: (theta, these parts, the server of the phase before) -> the server that this one starts with.
     """
 
     start: int
@@ -71,7 +81,6 @@ class Setting(NamedTuple):
     """What all jobs of a program have in common.
 
     make_parts: rates -> the parts of a round. later: the phases after the first, in order.
-    probe: (task, params, model_state, seed's key) -> more metrics of the test split, by name, "test_..."; None: none.
     """
 
     sizes: RoundSizes
@@ -110,11 +119,13 @@ class Curves(NamedTuple):
     train_loss: [jobs, rounds], of rounds 1, 2, ...
     eval_rounds: [E], round 0 (before training) included.
     evaluated: "{split}_{metric}" -> [jobs, E].
+    probed: "test_{probe}" -> [jobs, E], NaN where no probe was taken.
     """
 
     train_loss: np.ndarray
     eval_rounds: np.ndarray
     evaluated: dict[str, np.ndarray]
+    probed: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Program:
@@ -130,6 +141,7 @@ class Program:
         self._starting = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
         self._start = jax.jit(self._starting, compiler_options=compiler_options())
         self._segments: dict[tuple[int, int], Callable[..., Any]] = {}
+        self._probes: dict[int, Callable[..., Any]] = {}
 
     def run(
         self,
@@ -199,7 +211,9 @@ class Program:
         losses, evaluated = jax.device_get((losses, evaluated))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1)[:num_jobs], *evaluated)
         rounds = np.array(self._rounds(self._budget.rounds))
-        return Curves(np.concatenate(losses, axis=1)[:num_jobs], rounds, stacked)
+        names = () if self._setting.probe is None else self._probe_names(jobs, state)
+        probed = {name: stacked.pop(name) for name in names}
+        return Curves(np.concatenate(losses, axis=1)[:num_jobs], rounds, stacked, probed)
 
     def _rounds(self, last: int) -> list[int]:
         """The evaluated rounds up to `last`: 0, every `eval_every`, each change of phase, the last of the run."""
@@ -236,19 +250,22 @@ class Program:
             return {}
         phase = self._phase(max(done - 1, 0))
 
-        def job(_: Any, one: tuple[tuple[Rates, Key], Server]):
+        def job(data: Any, one: tuple[tuple[Rates, Key], Server]):
             (rates, key), server = one
             task = self._phases[phase].make_parts(rates).task
-            return probe(task, server.params, server.model_state, key)
+            return probe.measure(task, server.params, server.model_state, key, data)
 
-        mapped = map_jobs(job, self._mesh, self._budget.chunk)
-        turn = done in (0, budget.rounds) or (
-            budget.probe_every is not None and done % budget.probe_every == 0
-        )
-        if turn:
-            return jax.jit(mapped)((), (jobs, state))
-        shapes = jax.eval_shape(mapped, (), (jobs, state))
+        if phase not in self._probes:
+            self._probes[phase] = jax.jit(map_jobs(job, self._mesh, self._budget.chunk))
+        every = budget.probe_every
+        if done in (0, budget.rounds) or (every is not None and done % every == 0):
+            return self._probes[phase](probe.data, (jobs, state))
+        shapes = jax.eval_shape(self._probes[phase], probe.data, (jobs, state))
         return {name: jnp.full(shape.shape, jnp.nan, shape.dtype) for name, shape in shapes.items()}
+
+    def _probe_names(self, jobs: tuple[Rates, Array], state: Server) -> list[str]:
+        last = self._budget.rounds
+        return sorted(jax.eval_shape(lambda jobs, state: self._probe(last, jobs, state), jobs, state))
 
     def _shapes(self, shared: Shared, jobs: tuple[Rates, Array], done: int) -> Saved:
         """What is saved after `done` rounds; nothing is computed."""

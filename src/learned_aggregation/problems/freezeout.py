@@ -1,4 +1,4 @@
-"""FreezeOut: each layer's rate falls to zero along a cosine, the first layers' soonest, and a layer at zero is frozen."""
+"""FreezeOut: each layer's rate falls to zero along a cosine, the first layers' soonest; at zero a layer is frozen."""
 
 import itertools
 import math
@@ -122,8 +122,9 @@ def layer_indices(params: Params, plan: FreezeOut) -> tuple[Any, int]:
         for name, tree in params.items()
     }
     found["layers"] = {
-        name: jax.tree.map(lambda _, i=int(name.removeprefix("layer_")) + 1: i, tree)
+        name: jax.tree.map(lambda _, i=index: i, tree)
         for name, tree in params["layers"].items()
+        for index in [int(name.removeprefix("layer_")) + 1]
     }
     return found, len(params["layers"])
 

@@ -102,6 +102,12 @@ def enter(
     return after
 
 
+def all_params(server: Server) -> Params:
+    """The server's whole model, frozen layers too; of a round without phases its params."""
+    state = server.model_state
+    return whole(server.params, state.inner.frozen) if isinstance(state, ScheduledState) else server.params
+
+
 def dropped(mask: Any, state: Any) -> Any:
     """A state without what it keeps for masked parameters: every part of it that has the form of params loses them."""
 

@@ -36,7 +36,7 @@ def write_rounds(path: Path, records: Sequence[Record]) -> None:
     bytes_up and bytes_down are of the whole cohort, bits_up and bits_down of one client. Round 0 is the initial model:
     it has no training loss; a round without an evaluation, and a metric that the task does not have, is an empty cell.
     """
-    evaluated = united(record.curves.evaluated for record in records)
+    evaluated = united({**record.curves.evaluated, **record.curves.probed} for record in records)
     sent = ["bytes_up", "bytes_down", "bits_up", "bits_down"]
     columns = ["optimizer", "task", "seed", "round", "train_loss", *evaluated, *sent]
     write_csv(path, columns, (row for record in records for row in _rows(record)))
@@ -51,7 +51,10 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
             if r:
                 row["train_loss"] = _text(curves.train_loss[job, r - 1])
             if r in evaluation_at:
-                row |= {n: _text(values[job, evaluation_at[r]]) for n, values in curves.evaluated.items()}
+                at = evaluation_at[r]
+                row |= {n: _text(values[job, at]) for n, values in curves.evaluated.items()}
+                probed = {n: values[job, at] for n, values in curves.probed.items()}
+                row |= {n: _text(value) for n, value in probed.items() if not np.isnan(value)}
             yield row | {name: whole(amount) for name, amount in _sent(record, r).items()}
 
 

@@ -91,8 +91,8 @@ class LocalMIM(NamedTuple):
 def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
     """A Task on batches {"image": [B, h, w, c], ...}; labels are not read.
 
-    Of an example loss = sum_s w_s l_s, l_s = the mean over the hidden cells of stage s (at scale 1/2 weighted by the share
-    that is hidden) of the mean squared error of the cell's target; stage_1, stage_2, ... are the l_s and
+    Of an example loss = sum_s w_s l_s, l_s = the mean over the hidden cells of stage s (at scale 1/2 weighted by the
+    share that is hidden) of the mean squared error of the cell's target; stage_1, stage_2, ... are the l_s and
     reconstruction their mean. Capped at three times the loss of predicting zeros.
 
     Args:
@@ -206,7 +206,7 @@ def block_outputs(
 def after_prefix(
     mim: LocalMIM, params: Params, mask: Mask, whole: list[Float[Array, "B 1+N D"]]
 ) -> list[Float[Array, "B 1+V D"]]:
-    """Each block's output, from what the prefix made of the whole image: its input, then each of its blocks' outputs."""
+    """Each block's output, from what the prefix made of the whole image: its input, then its blocks' outputs."""
     seen = [keep_visible(tokens, mask) for tokens in whole]
     return [*seen[1:], *run_blocks(params, mim.sizes, seen[-1], mim.options.mask_after, mim.sizes.layers)]
 

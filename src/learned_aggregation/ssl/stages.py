@@ -102,7 +102,7 @@ def decode(
     tokens: Float[Array, "B V D"],
     mask: Mask,
 ) -> Float[Array, "B n d"]:
-    """Predictions for every cell: the hidden patches' tokens put in, one block, the grid rescaled, a dense layer.
+    """Predictions for every cell: mask tokens put in, one block, the grid rescaled, a dense layer.
 
     Finer grids come from one or two transposed convolutions of 2 x 2 with stride 2 (a GELU before each), the coarser one
     from the mean of 2 x 2 patches.

@@ -32,8 +32,8 @@ TARGETS = Registry(
 def hog(images: Float[Array, "B h w c"], cell: int) -> Float[Array, "B n c*9"]:
     """Nine bins for each channel: a pixel adds the length of the channel's gradient to the bin of its orientation.
 
-    g = (x[i+1] - x[i-1]) along rows and columns, 0 at the border; bin floor(9 angle / pi) of an angle in [0, pi), all of
-    it (no share for the neighbour); the mean over the cell's pixels; each channel's nine then divided by
+    g = (x[i+1] - x[i-1]) along rows and columns, 0 at the border; bin floor(9 angle / pi) of an angle in [0, pi), all
+    of it (no share for the neighbour); the mean over the cell's pixels; each channel's nine then divided by
     sqrt(their squared norm + 1e-10). With one channel this is scikit-image's `hog` with cells as blocks and norm L2.
 
     Example:

@@ -10,10 +10,8 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.registry import Registry, nearest
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
-    from flax import linen as nn
-
     from learned_aggregation.data import Description
-    from learned_aggregation.types import Dataset, Task
+    from learned_aggregation.types import Task
 
 
 class Objective(NamedTuple):
