@@ -1,6 +1,6 @@
 """What clients without labels reach: `python -m benchmarks.mim NAME [--tfds_data_dir DIR]`, prints JSON for the claims.
 
-probes, freezing, early, bits, aggregators, meta (3 seeds), cost (counted by XLA). Each case is a run of config/ssl/ in
+probes, freezing, early, bits, aggregators, meta (3 seeds), cost (counted by XLA), seconds. Each case is a run of config/ssl/ in
 runs/mim/CASE, skipped where it is finished and gone on with where it was killed.
 """
 
@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,11 @@ def _cases() -> dict[str, Case]:
     for t0 in (0.5, 0.7, 0.8, 0.9, 1.0):
         found[f"glyphs_all_t0_{t0}"] = ("localmim_freezeout", (), (f"freezing.t0={t0}", ALL))
     for partition in ("shared", "natural", "shards"):
-        where = ("--partition", partition) if partition == "shared" else ("--partition", partition, *_many(partition))
+        where = (
+            ("--partition", partition)
+            if partition == "shared"
+            else ("--partition", partition, *_many(partition))
+        )
         for label, flags in METHODS.items():
             found[f"{partition}_{label}"] = ("localmim_freezeout", (*where, *flags), PLAIN)
     return found
@@ -57,7 +60,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "fedavg": ("--optimizer", "fedavg"),
     "nesterov_0.7": ("--optimizer", "diloco", "--learning_rate", "0.7", "--beta", "0.6"),
     "nesterov_1.0": ("--optimizer", "diloco", "--learning_rate", "1.0", "--beta", "0.6"),
-    "lagg-set": ("--test_checkpoint", "lagg-set"),
+    "lagg-set": ("--optimizer", "fedlagg-set", "--test_checkpoint", "lagg-set"),
 }
 
 
@@ -73,10 +76,20 @@ def rows_of(case: str, tfds_data_dir: str) -> list[dict[str, str]]:
     directory = RUNS / case
     if not (directory / "rounds.csv").is_file():
         config, flags, options = _cases()[case]
-        command = ["src/main.py", "--config", f"config/ssl/{config}.py", "--run_dir", str(directory), "--auto_resume"]
+        command = [
+            "src/main.py",
+            "--config",
+            f"config/ssl/{config}.py",
+            "--run_dir",
+            str(directory),
+            "--auto_resume",
+        ]
         data = ["--tfds_data_dir", tfds_data_dir]
         subprocess.run(
-            [sys.executable, *command, *data, *flags, "--cfg-options", *options], check=True, cwd=ROOT, stdout=sys.stderr
+            [sys.executable, *command, *data, *flags, "--cfg-options", *options],
+            check=True,
+            cwd=ROOT,
+            stdout=sys.stderr,
         )
     with (directory / "rounds.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -130,7 +143,9 @@ def freezing(data: str) -> dict[str, Any]:
         probe = {case: 100 * values(rows, "test_linear50") for case, rows in runs.items()}
         found[name] = {
             "probe": {case: summary(accuracy) for case, accuracy in probe.items()},
-            "reconstruction": {case: summary(values(rows, "test_reconstruction")) for case, rows in runs.items()},
+            "reconstruction": {
+                case: summary(values(rows, "test_reconstruction")) for case, rows in runs.items()
+            },
             "lost": summary(probe["plain"] - probe["freezeout"]),
             "lost_early": summary(probe["plain"] - probe["early"]),
             "rounds_early": equal_rounds(),
@@ -143,7 +158,9 @@ def early(data: str) -> dict[str, Any]:
     four = {1.0: "glyphs_plain", 0.8: "glyphs_freezeout"} | {t0: f"glyphs_t0_{t0}" for t0 in (0.5, 0.7, 0.9)}
     every = {t0: f"glyphs_all_t0_{t0}" for t0 in (0.5, 0.7, 0.8, 0.9, 1.0)}
     return {
-        label: {str(t0): summary(100 * values(rows_of(cases[t0], data), "test_linear50")) for t0 in sorted(cases)}
+        label: {
+            str(t0): summary(100 * values(rows_of(cases[t0], data), "test_linear50")) for t0 in sorted(cases)
+        }
         for label, cases in (("four", four), ("all", every))
     }
 
@@ -200,6 +217,13 @@ def cost(data: str) -> dict[str, Any]:
     return {str(layers): counted(layers) for layers in (6, 12)}
 
 
+def seconds(data: str) -> dict[str, Any]:
+    """2. Seconds of a gradient step by how many layers are frozen, in turn, over those with none."""
+    from benchmarks.mim_cost import timed
+
+    return timed(6, (0, 1, 2, 3, 4, 5, 6))
+
+
 def meta(data: str) -> dict[str, Any]:
     """6. A rule meta-trained on a mixture of masked modelling and classification, on held-out images."""
     from benchmarks.mim_meta import measured
@@ -209,6 +233,7 @@ def meta(data: str) -> dict[str, Any]:
 
 NAMES = {
     "cost": cost,
+    "seconds": seconds,
     "probes": probes,
     "freezing": freezing,
     "bits": bits,
@@ -219,7 +244,9 @@ NAMES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--tfds_data_dir", default="../shared/data/tfds", help="where CIFAR-10 lies")
     asked = parser.parse_args(argv)

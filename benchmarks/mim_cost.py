@@ -1,9 +1,11 @@
 """FLOPs of a gradient step with frozen layers, as XLA counts them in the compiled program."""
 
+import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from learned_aggregation.aggregators.masking import without
 from learned_aggregation.problems.freezeout import (
@@ -27,7 +29,7 @@ HIDDEN, SIDE = 256, 32
 
 
 def counted(layers: int) -> dict[str, Any]:
-    """Of a model of so many blocks: the formula, the run's phases by the formula, and XLA's count of the same phases."""
+    """Of a model of so many blocks: the formula, the run's phases by the formula, and by XLA's count."""
     plan = FreezeOut()
     found = changes(plan, layers, ROUNDS, LOCAL_STEPS)
     encoder = [flops(layers, change.frozen, decoders=False) for change in found]
@@ -76,3 +78,23 @@ def gradient(layers: int, frozen: int, decoders: bool) -> tuple[Any, tuple[Any, 
         return jnp.mean(outputs[-1] ** 2)
 
     return jax.jit(jax.grad(loss)), (moving, still, images)
+
+
+def timed(layers: int, frozen: tuple[int, ...], rounds: int = 15) -> dict[str, Any]:
+    """Of LocalMIM's whole gradient, decoders too: the median seconds over those of none frozen, and the FLOPs."""
+    made = [gradient(layers, count, decoders=True) for count in frozen]
+    compiled = [step.lower(*arguments).compile() for step, arguments in made]
+    seconds = np.zeros((rounds, len(made)))
+    for turn in range(-1, rounds):  # the first warms up
+        for i, (step, (_, arguments)) in enumerate(zip(compiled, made, strict=True)):
+            start = time.perf_counter()
+            jax.block_until_ready(step(*arguments))
+            if turn >= 0:
+                seconds[turn, i] = time.perf_counter() - start
+    analyses: list[Any] = [step.cost_analysis() for step in compiled]
+    counts = [float(analysis["flops"]) for analysis in analyses]
+    return {
+        "frozen": list(frozen),
+        "ratio": np.median(seconds / seconds[:, :1], axis=0).tolist(),
+        "flops": [count / counts[0] for count in counts],
+    }

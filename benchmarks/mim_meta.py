@@ -25,7 +25,10 @@ def measured(directory: Path) -> dict[str, Any]:
     for seed in SEEDS:
         kept = directory / "checkpoints"
         name = f"mim_mixture_seed{seed}"
-        if not (kept / name / "latest").is_file() or not (directory / f"train{seed}" / "report.html").is_file():
+        if (
+            not (kept / name / "latest").is_file()
+            or not (directory / f"train{seed}" / "report.html").is_file()
+        ):
             flags = ("--seed", str(seed), "--name", name, "--checkpoints_dir", str(kept), "--auto_resume")
             _run("config/ssl/meta_train.py", (*flags, "--run_dir", str(directory / f"train{seed}")))
         theta = ("--optimizer", "fedlagg-set", "--base", "mean", "--test_checkpoint", str(kept / name))
@@ -38,7 +41,10 @@ def measured(directory: Path) -> dict[str, Any]:
 def _losses(directory: Path, flags: tuple[str, ...]) -> list[float]:
     """The last test loss of each seed."""
     if not (directory / "rounds.csv").is_file():
-        _run("config/ssl/localmim.py", (*SIZES, *flags, "--run_dir", str(directory), "--auto_resume"),)
+        _run(
+            "config/ssl/localmim.py",
+            (*SIZES, *flags, "--run_dir", str(directory), "--auto_resume"),
+        )
     with (directory / "rounds.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["round"] == "40"]
     return [float(row["test_loss"]) for row in rows]
@@ -52,4 +58,6 @@ def _meta_losses(path: Path) -> tuple[float, float]:
 
 
 def _run(config: str, flags: tuple[str, ...]) -> None:
-    subprocess.run([sys.executable, "src/main.py", "--config", config, *flags], check=True, cwd=ROOT, stdout=sys.stderr)
+    subprocess.run(
+        [sys.executable, "src/main.py", "--config", config, *flags], check=True, cwd=ROOT, stdout=sys.stderr
+    )

@@ -139,7 +139,7 @@ def test_the_clients_take_it(keep_state):
 
 
 def accumulated(server):
-    """The states' leaves of the kept head (6 numbers or their like), found by their values' places in the trees."""
+    """What the rule and the clients keep for the head, where their states have its name."""
     named = jax.tree_util.tree_flatten_with_path((server.agg_state, server.clients.work))[0]
     return [leaf for path, leaf in named if "head" in jax.tree_util.keystr(path)]
 
@@ -170,7 +170,7 @@ def test_a_frozen_layer_is_bit_equal_and_not_sent_under_every_rule(name):
         np.testing.assert_array_equal(np.asarray(was).view(np.uint32), np.asarray(is_now).view(np.uint32))
         assert np.any(was != first)  # it had moved before
     assert np.any(before.params["head"] != after.params["head"])
-    # What is left of the rule's and the clients' states is as it was: the numbers of what is not frozen, in their order.
+    # What is left of the states is as it was.
     for old, new in zip(accumulated(before), accumulated(between), strict=True):
         np.testing.assert_array_equal(old, new)
     sent = [traffic(make[i], jax.eval_shape(make[i].task.init, jax.random.key(0))[0]).up for i in (0, 1)]

@@ -1,5 +1,5 @@
-# Who averages clients without labels: FedAvg, Nesterov, lagg-set, and lagg-set with its network off, which is its base
-# rule. One glyph font per client (`partition = "natural"`); `--partition shards` is two classes per client.
+# Who averages clients without labels: FedAvg, Nesterov and lagg-set (with its network off it is FedAvg). One glyph font
+# per client (`partition = "natural"`); `--partition shards` is two classes per client.
 # Source: a row of `make claims CLAIM=mim`.
 # Run:    python src/main.py --config config/ssl/compare_aggregators.py
 #         ... --partition shared     (IID)
@@ -19,5 +19,10 @@ entrants = [
         beta=0.6,
         sweep=dict(local_learning_rate=list(_rates), learning_rate=[0.7, 1.0]),
     ),
-    dict(label="lagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=list(_rates))),
+    dict(
+        label="lagg-set",
+        optimizer="fedlagg-set",
+        test_checkpoint="lagg-set",
+        sweep=dict(local_learning_rate=list(_rates)),
+    ),
 ]

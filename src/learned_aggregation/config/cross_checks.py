@@ -21,6 +21,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     _check_stream(values, where)
     _check_run_type(values, where)
     _check_objective(values, where)
+    _check_whole_runs(values, where)
 
 
 def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
@@ -101,3 +102,15 @@ def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> 
         dataset = parse_task_name(task, values["datasets"]).dataset
         if is_packaged(dataset, values["datasets"]):
             objective_name(dataset, values["objective"], where("objective"))
+
+
+def _check_whole_runs(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """Freezing follows the rounds of a whole run, which an episode of meta-training is not."""
+    if values["freezing"] and values["run_type"] in ("meta-train", "split"):
+        expected = "run_type 'benchmark', 'sweep' or 'compare' with freezing"
+        refuse(where("freezing"), expected, values["run_type"], "Leave freezing out.")
+    if values["probes"] and values["run_type"] not in ("benchmark", "compare"):
+        expected = "run_type 'benchmark' or 'compare' with probes"
+        refuse(where("probes"), expected, values["run_type"], "Leave probes out.")
+    if values["auto_resume"] and values["run_type"] == "benchmark" and values["stream"]:
+        refuse(where("stream"), "None or False with auto_resume", values["stream"], "Leave stream out.")

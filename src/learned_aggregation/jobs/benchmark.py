@@ -9,6 +9,7 @@ import jax
 
 from learned_aggregation import build
 from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner, write_partition
 from learned_aggregation.jobs.measures import SPLITS, measured_by, with_probes
@@ -58,7 +59,7 @@ def run(config: Config, command: str) -> Finished:
         records = []
         for task, data in loaded.items():
             runner = GroupRunner(config, data, theta, SPLITS)
-            saving = None if stop is None else _saving(config, path, task, stop)
+            saving = None if stop is None else _saving(config, path, task, stop, runner.streams)
 
             def keep(found: Task, servers: Server, task: str = task) -> None:
                 if found.features is not None:
@@ -91,8 +92,17 @@ def _place(config: Config, held: contextlib.ExitStack) -> tuple[Path, StopReques
     return path, held.enter_context(StopRequest())
 
 
-def _saving(config: Config, path: Path, task: str, stop: StopRequest) -> Saving:
-    """Every `save_iter` rounds, at the end and when it is stopped, into checkpoints/TASK."""
+def _saving(config: Config, path: Path, task: str, stop: StopRequest, streams: bool) -> Saving:
+    """Every `save_iter` rounds, at the end and when it is stopped, into checkpoints/TASK.
+
+    Raises:
+      UserError: data that is a stream, which could not go on where it was.
+    """
+    if streams:
+        raise UserError(
+            f"auto_resume: expected data that lies on the device whole, got a stream for {task}. "
+            "Raise device_data_mb, or leave auto_resume out."
+        )
     kept = Checkpointer(path / "checkpoints" / slug(task), keep=config.checkpoints_to_keep)
     settings = {"task": task, "optimizer": config.optimizer}
     saved = kept.latest_step() or 0

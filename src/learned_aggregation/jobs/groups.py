@@ -17,7 +17,7 @@ from learned_aggregation.devices.parallel import job_mesh, jobs_at_once
 from learned_aggregation.meta_testing.points import Point
 from learned_aggregation.meta_testing.program import Budget, Curves, Program, Saving
 from learned_aggregation.runs.progress import ProgressBar
-from learned_aggregation.types import Server, Task, Theta
+from learned_aggregation.types import FederatedData, Server, Task, Theta
 
 EVALUATIONS = 50
 """About how many evaluations a run has when `eval_every` is not given."""
@@ -61,11 +61,14 @@ class GroupRunner:
 
     Args:
       splits: what is evaluated.
+
+    `streams` says whether the training data is read in windows.
     """
 
     def __init__(self, config: Config, loaded: build.TaskData, theta: Theta, splits: Sequence[str]):
         self._config, self._rounds = config, config.num_inner_steps
         setting, self._shared = build.meta_test(config, loaded, theta, splits)
+        self.streams = not isinstance(self._shared.train, FederatedData)
         every = config.eval_every or max(1, self._rounds // EVALUATIONS)
         budget = Budget(self._rounds, every, jobs_at_once(config.tasks_per_chunk), config.probe_every)
         self._program = Program(setting, budget, job_mesh(len(jax.devices()), config.num_devices))

@@ -176,6 +176,17 @@ def measure(
 ) -> Metrics:
     """The metrics of each example, [B]."""
     mask, predictions = reconstruct(mim, params, key, images)
+    return measure_predictions(mim, weights, mask, predictions, images)
+
+
+def measure_predictions(
+    mim: LocalMIM,
+    weights: Float[Array, "stages"],
+    mask: Mask,
+    predictions: list[Float[Array, "B n d"]],
+    images: Float[Array, "B h w c"],
+) -> Metrics:
+    """`measure`, of predictions that are there."""
     losses = jnp.stack(
         [
             _masked_mean(jnp.mean((guess - cells) ** 2, axis=-1), hidden_share(mask, mim.sizes, stage.scale))

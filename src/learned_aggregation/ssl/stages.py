@@ -104,8 +104,8 @@ def decode(
 ) -> Float[Array, "B n d"]:
     """Predictions for every cell: mask tokens put in, one block, the grid rescaled, a dense layer.
 
-    Finer grids come from one or two transposed convolutions of 2 x 2 with stride 2 (a GELU before each), the coarser one
-    from the mean of 2 x 2 patches.
+    Finer grids come from one or two transposed convolutions of 2 x 2 with stride 2 (a GELU before each), the coarser
+    one from the mean of 2 x 2 patches.
 
     Args:
       tokens: the normalised output of the stage's block at the visible patches.
