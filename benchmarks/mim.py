@@ -1,7 +1,7 @@
 """What clients without labels reach: `python -m benchmarks.mim NAME [--tfds_data_dir DIR]`, prints JSON for the claims.
 
-probes, freezing, early, bits, aggregators, meta (3 seeds), cost (counted by XLA), seconds. Each case is a run of config/ssl/ in
-runs/mim/CASE, skipped where it is finished and gone on with where it was killed.
+probes, freezing, early, bits, aggregators, meta (3 seeds), cost (counted by XLA), seconds.
+Each case is a run of config/ssl/ in runs/mim/CASE, skipped where it is finished and gone on with where it was killed.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Feature masking: what a frozen prefix makes of each image is computed once, kept, and masked afterwards.
 
 For LocalMIM with `mask_after`: the first blocks see the whole image and the mask is applied to what they give. Once
-they are frozen, that depends on the image alone. Kept on the device, or on disk under the hash of the weights that made it.
+they are frozen, that depends on the image alone. Kept on the device, or on disk under the hash of the weights.
 """
 
 from collections.abc import Callable, Mapping

@@ -226,12 +226,13 @@ def predict(
     mim: LocalMIM, params: Params, mask: Mask, outputs: list[Float[Array, "B 1+V D"]]
 ) -> list[Float[Array, "B n d"]]:
     """Each stage's predictions from the blocks' outputs."""
-    found = []
-    for i, stage in enumerate(mim.stages):
-        decoder = params["decoders"][f"stage_{i + 1}"]
-        tokens = norm(decoder.get("norm", params["norm"]), outputs[stage.tap][:, 1:])
-        found.append(decode(decoder, mim.sizes, stage.scale, mim.options.decoder_heads, tokens, mask))
-    return found
+    decoders = [params["decoders"][f"stage_{i + 1}"] for i in range(len(mim.stages))]
+    tokens = [
+        norm(decoder.get("norm", params["norm"]), outputs[stage.tap][:, 1:])
+        for decoder, stage in zip(decoders, mim.stages, strict=True)
+    ]
+    scales = [stage.scale for stage in mim.stages]
+    return decode(decoders, mim.sizes, scales, mim.options.decoder_heads, tokens, mask)
 
 
 def _masked_mean(errors: Float[Array, "B n"], weight: Float[Array, "B n"]) -> Float[Array, "B"]:

@@ -95,25 +95,42 @@ def init_decoder(
 
 
 def decode(
-    params: Params,
+    decoders: list[Params],
     sizes: Encoder,
-    scale: float,
+    scales: list[float],
     heads: int,
-    tokens: Float[Array, "B V D"],
+    tokens: list[Float[Array, "B V D"]],
     mask: Mask,
-) -> Float[Array, "B n d"]:
-    """Predictions for every cell: mask tokens put in, one block, the grid rescaled, a dense layer.
+) -> list[Float[Array, "B n d"]]:
+    """Each stage's predictions for every cell: mask tokens put in, one block, the grid rescaled, a dense layer.
 
     Finer grids come from one or two transposed convolutions of 2 x 2 with stride 2 (a GELU before each), the coarser
     one from the mean of 2 x 2 patches.
 
     Args:
-      tokens: the normalised output of the stage's block at the visible patches.
+      tokens: of each stage, the normalised output of its block at the visible patches.
     """
+    inputs = [
+        restore_order(dense(params["embed"], seen), params["token"], mask)
+        for params, seen in zip(decoders, tokens, strict=True)
+    ]
+    whole = jnp.stack(inputs) + grid_positions(sizes.rows, sizes.columns, inputs[0].shape[-1])
+    shared = [{name: params[name] for name in ("block", "norm_out")} for params in decoders]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *shared)
+
+    def one(_: None, stage: tuple[Params, Array]) -> tuple[None, Array]:
+        params, x = stage
+        return None, norm(params["norm_out"], block(params["block"], x, heads))
+
+    # One after the other: the decoders' blocks are compiled once.
+    _, found = jax.lax.scan(one, None, (stacked, whole))
+    return [
+        _rescaled(params, sizes, scale, x) for params, scale, x in zip(decoders, scales, found, strict=True)
+    ]
+
+
+def _rescaled(params: Params, sizes: Encoder, scale: float, x: Float[Array, "B N d"]) -> Array:
     rows, columns = sizes.rows, sizes.columns
-    whole = restore_order(dense(params["embed"], tokens), params["token"], mask)
-    whole = whole + grid_positions(rows, columns, whole.shape[-1])
-    x = norm(params["norm_out"], block(params["block"], whole, heads))
     for name in ("up_0", "up_1"):
         if name in params:
             image = join_patches(dense(params[name], jax.nn.gelu(x)), rows, columns, 2)
