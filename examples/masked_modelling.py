@@ -31,14 +31,14 @@ train = to_federated(data.splits["train"], [np.arange(len(data.splits["train"].e
 work = independently(local_training(task, LOCAL_OPTIMIZERS["adamw-matrices"](0.003)))
 plain = assemble(task, work, get_aggregator("diloco", learning_rate=0.9, beta=0.5))
 
-server = None
-plans = changes(plan, 2, rounds, sizes.num_local_steps)
+length = Length(rounds, sizes.num_local_steps)
+first = freezeout(plain, plan, length, frozen=0)
+params, state = first.task.init(jax.random.key(0))
+server = init_server((), first, params, state, population=4)
+plans = changes(plan, 2, *length)
 for phase, end in zip(plans, [change.round for change in plans[1:]] + [rounds], strict=True):
-    parts = freezeout(plain, plan, Length(rounds, sizes.num_local_steps), phase.frozen)
-    if server is None:
-        server = init_server((), parts, *parts.task.init(jax.random.key(0)), population=4)
-    else:
-        server = enter((), parts, plan, phase.frozen, server, population=4)
+    parts = freezeout(plain, plan, length, phase.frozen)
+    server = enter((), parts, plan, phase.frozen, server, population=4)
 
     @jax.jit
     def one_round(server, key, parts=parts):

@@ -77,7 +77,8 @@ def parts_of(task, rule, optimizer, frozen, plan=PLAN, keep_state=False, steps=S
 
 
 def started(parts, theta=()):
-    return init_server(theta, parts, *parts.task.init(jax.random.key(0)), CLIENTS)
+    params, model_state = parts.task.init(jax.random.key(0))
+    return init_server(theta, parts, params, model_state, CLIENTS)
 
 
 def batches(key, steps=STEPS):

@@ -86,8 +86,8 @@ def with_rates(optimizer: optax.GradientTransformation, rates: Params) -> optax.
     if not any(callable(rate) for rate in jax.tree.leaves(rates)):
         return optax.chain(optimizer, optax.stateless(lambda updates, params: at(None, updates)))
 
-    def update(updates: Params, count: Array, params: Params | None = None):
-        return at(count, updates), count + 1
+    def update(updates: Params, state: Any, params: Params | None = None):
+        return at(state, updates), state + 1
 
     counted = optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
     return optax.chain(optimizer, counted)

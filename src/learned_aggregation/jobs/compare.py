@@ -136,7 +136,7 @@ def _run_method(
         method.label,
         point,
         curves.eval_rounds,
-        {metric.name: (curves.evaluated | curves.probed)[f"test_{metric.name}"] for metric in metrics},
+        {metric.name: {**curves.evaluated, **curves.probed}[f"test_{metric.name}"] for metric in metrics},
         sent[0][1],
         config.num_grads,
         build.round_sizes(config).examples,

@@ -59,6 +59,7 @@ def freeze_task(task: Task, mask: Any) -> Task:
         return task.evaluate(whole(params, model_state.frozen), model_state.inner, key, batch)
 
     def features(params: Params, model_state: FrozenState, batch: Batch):
+        assert task.features is not None
         return task.features(whole(params, model_state.frozen), model_state.inner, batch)
 
     there = None if task.features is None else features

@@ -157,6 +157,7 @@ def _scheduled(parts: Parts, factors: Any, local_steps: int) -> Parts:
         return frozen_task.evaluate(params, model_state.inner, key, batch)
 
     def features(params: Params, model_state: ScheduledState, batch: Batch):
+        assert frozen_task.features is not None
         return frozen_task.features(params, model_state.inner, batch)
 
     there = None if frozen_task.features is None else features

@@ -61,16 +61,13 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
 def _sent(record: Record, rounds: int) -> dict[str, float]:
     """In the first rounds: the cohort's bytes, and one client's bits."""
     changes = record.changes or ((0, record.traffic),)
-    total = dict.fromkeys(("bytes_up", "bytes_down", "bits_up", "bits_down"), 0.0)
+    total = np.zeros(4)
     for (start, traffic), (end, _) in zip(changes, (*changes[1:], (rounds, None)), strict=True):
         count = max(0, min(end, rounds) - start)
         bytes_up, bytes_down = cohort_bytes(traffic, record.num_clients)
         bytes_down += (record.num_clients - 1) * record.alone / 8
-        amounts = (bytes_up, bytes_down, traffic.up, traffic.down)
-        total = {
-            name: so_far + count * one for (name, so_far), one in zip(total.items(), amounts, strict=True)
-        }
-    return total
+        total += count * np.array([bytes_up, bytes_down, traffic.up, traffic.down])
+    return dict(zip(("bytes_up", "bytes_down", "bits_up", "bits_down"), total.tolist(), strict=True))
 
 
 def _text(value: np.floating) -> str:

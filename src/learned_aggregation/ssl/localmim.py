@@ -83,7 +83,7 @@ class LocalMIM(NamedTuple):
         kind, count = self.options.stage_weights, len(self.stages)
         if kind != CURRICULUM:
             return jnp.asarray(stage_weights(kind, count), jnp.float32)
-        early, late = stage_weights("early", count), stage_weights("late", count)
+        early, late = (jnp.asarray(stage_weights(kind, count), jnp.float32) for kind in ("early", "late"))
         done = jnp.clip(model_state["step"] / self.options.curriculum_steps, 0.0, 1.0)
         return early + done * (late - early)
 

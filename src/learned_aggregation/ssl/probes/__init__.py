@@ -1,5 +1,6 @@
 """The registry of probes: what is learned from a trained model's features, in one number; computed on the device."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -120,9 +121,11 @@ def run_probes(
     key: Key,
 ) -> dict[str, Float[Array, ""]]:
     """ "test_NAME" -> accuracy, of each probe. `key` draws labels and batches; equal keys make runs paired."""
+    if task.features is None:
+        raise UserError(f"probes: expected a task with features, got {task.name!r}. Leave probes out.")
+    of_batch = functools.partial(task.features, params, model_state)
     features = tuple(
-        in_chunks(lambda batch: task.features(params, model_state, batch), part.batch, sizes.chunk)
-        for part in (data.train, data.valid, data.test)
+        in_chunks(of_batch, part.batch, sizes.chunk) for part in (data.train, data.valid, data.test)
     )
     probed = Probed(task, params, model_state, data, features, sizes)
     return {f"test_{name}": PROBES[name](probed, jax.random.fold_in(key, 7)) for name in names}

@@ -26,7 +26,8 @@ def scratch(probed: Probed, key: Key) -> Float[Array, ""]:
 
 
 def _trained(probed: Probed, params: Params, model_state: ModelState, key: Key) -> Float[Array, ""]:
-    data, task = probed.data, probed.task
+    data, features = probed.data, probed.task.features
+    assert features is not None, "check_probes"
     width = probed.features[0].shape[-1]
     # The model's state too: it is where the frozen parameters are.
     start = (
@@ -38,7 +39,7 @@ def _trained(probed: Probed, params: Params, model_state: ModelState, key: Key) 
 
     def scores(whole, batch) -> Array:
         params, model_state, head = whole
-        return task.features(params, model_state, batch) @ head["kernel"] + head["bias"]
+        return features(params, model_state, batch) @ head["kernel"] + head["bias"]
 
     def loss(whole, rows) -> Array:
         batch = jax.tree.map(lambda leaf: leaf[rows], data.train.batch)
