@@ -17,9 +17,9 @@ import numpy as np
 from benchmarks.checkout import ROOT
 
 RUNS = ROOT / "runs" / "mim"
-GLYPHS = "vit_p4_h32_m64_nh2_nl6_glyphsrgb_16"
-CIFAR = "vit_p4_h32_m64_nh2_nl6_c10_16"
-ROUNDS = 150
+GLYPHS = "vit_p4_h64_m128_nh4_nl6_glyphsrgb_16"
+CIFAR = "vit_p4_h64_m128_nh4_nl6_c10_16"
+ROUNDS = 400
 PLAIN = ("freezing.t0=1.0",)
 """No layer freezes; all have the one cosine that a run with FreezeOut has for its last layer."""
 CUBIC = ("freezing.t0=0.8",)
@@ -167,7 +167,7 @@ def early(data: str) -> dict[str, Any]:
 
 def bits(data: str) -> dict[str, Any]:
     """3. Bits up of each round, by phase; bits of one client in all, and to the worse of two last probes."""
-    runs = {case: rows_of(f"glyphs_{case}", data) for case in ("plain", "freezeout")}
+    runs = {"plain": rows_of("shared_fedavg", data), "freezeout": rows_of("glyphs_freezeout", data)}
     target = min(float(values(rows, "test_linear50").mean()) for rows in runs.values())
     found: dict[str, Any] = {"target": 100 * target}
     for case, rows in runs.items():
