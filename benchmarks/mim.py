@@ -176,13 +176,12 @@ def bits(data: str) -> dict[str, Any]:
         curve = np.mean([[v for _, v in one] for one in curves(rows, "test_linear50")], axis=0)
         at = [r for r, _ in curves(rows, "test_linear50")[0]]
         reached = next((r for r, v in zip(at, curve, strict=True) if v >= target), None)
+        sent = {int(row["round"]): float(row["bits_up"]) + float(row["bits_down"]) for row in first}
         found[case] = {
             "by_phase": [float(v) for v in dict.fromkeys(up.tolist())],
             "falls": bool(np.all(np.diff(up) <= 0)),
-            "total": float(first[-1]["bits_up"]) + float(first[-1]["bits_down"]),
-            "to_target": None
-            if reached is None
-            else float(first[reached]["bits_up"]) + float(first[reached]["bits_down"]),
+            "total": sent[max(sent)],
+            "to_target": None if reached is None else sent[reached],
         }
     return found
 
