@@ -48,7 +48,12 @@ SCRIPTS = {
 
 
 def test_every_script_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in", "split_learning"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        *SCRIPTS,
+        "drop_in",
+        "split_learning",
+        "masked_modelling",
+    }
 
 
 SLOW = ("meta_train", "own_aggregator")
@@ -91,3 +96,13 @@ def test_split_learning_in_two_stages(monkeypatch, capsys):
     assert told
     assert float(told[2]) < float(told[1])
     assert 0 <= float(told[3]) <= 1
+
+
+@pytest.mark.slow
+def test_masked_modelling_whose_layers_freeze(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["masked_modelling.py", "6"])
+    runpy.run_path(str(EXAMPLES / "masked_modelling.py"))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("round")]
+    bits = [int(re.search(r"(\d+) bits", line)[1]) for line in told]
+    assert len(bits) == 3
+    assert bits[0] > bits[1] > bits[2]

@@ -100,6 +100,7 @@ class Task(NamedTuple):
     loss_cap: the meta-loss is clipped to [0, loss_cap] and NaN becomes loss_cap, so that one diverging problem cannot
       drown the others; 1.5 ln C for C classes. None: the meta-loss is taken as it is.
     metrics: of what `evaluate` returns, the loss first; one that is not listed has no unit and is better lower.
+    features: (params, model_state, batch) -> [B, D], what probes learn from; None for a task without.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Task(NamedTuple):
     evaluate: Callable[[Params, ModelState, Key, Batch], Metrics]
     loss_cap: float | None
     metrics: tuple[Metric, ...] = (Metric("loss"),)
+    features: Callable[[Params, ModelState, Batch], Float[Array, "B D"]] | None = None
 
 
 class ClientUpdate(NamedTuple):
@@ -205,8 +207,8 @@ class ClientWork(NamedTuple):
     run: (server, batches [K, H, B, ...], weight [K], the cohort's states, leaves [K, ...], key) ->
       (client_update, states). What a client of weight 0 returns is not looked at: it has dropped out.
     traffic: params -> what crosses besides the model down and its delta up, which the compressors count.
-    rebuild: (task, scale) -> the same work on another task, its local updates times `scale`, a tree of floats like
-      params (None: as they are); what wrappers of Parts use.
+    rebuild: (task, scale) -> the same work on another task, its local updates times `scale`, a tree like params of
+      floats, or of schedules from the local optimizer's count (None: as they are); what wrappers of Parts use.
     """
 
     init: Callable[[Params], Any]

@@ -5,10 +5,12 @@ from learned_aggregation.build.meta_testing import meta_test
 from learned_aggregation.build.meta_training import MetaTraining, fastest_chunk, meta_mesh, meta_training
 from learned_aggregation.build.parts import (
     examples_note,
+    frozen_changes,
     make_local_training,
     make_parts,
     round_sizes,
     traffic,
+    traffic_changes,
 )
 from learned_aggregation.build.rule import (
     aggregator_options,
@@ -29,6 +31,7 @@ __all__ = [
     "data_options",
     "examples_note",
     "fastest_chunk",
+    "frozen_changes",
     "learned_theta",
     "load_task",
     "make_aggregator",
@@ -44,6 +47,7 @@ __all__ = [
     "tensor_sizes",
     "theta_settings",
     "traffic",
+    "traffic_changes",
     "train_data",
     "trained_on",
     "used_with",

@@ -13,12 +13,14 @@ from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.local_training import LocalTraining, local_training
 from learned_aggregation.federated.mlp_sgd import sgd_training
 from learned_aggregation.federated.parts import assemble
-from learned_aggregation.meta_testing.program import Rates
+from learned_aggregation.meta_testing.program import Phase, Rates
+from learned_aggregation.problems.freezeout import Change, FreezeOut, changes, check_freezeout, layer_indices
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of
+from learned_aggregation.problems.phases import Length, enter, freezeout
 from learned_aggregation.problems.task_augmentation import Augmentation, augment, augment_task
 from learned_aggregation.tasks import probe_tasks
-from learned_aggregation.types import Parts, Task, Traffic
+from learned_aggregation.types import Parts, Server, Task, Theta, Traffic
 
 DATA_PARALLEL = ("sgd", "adam")
 """Rules that take one step per round on the clients' mean gradient: one local step of rate 1."""
@@ -44,26 +46,61 @@ def _options_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_parts(
-    config: Config, loaded: TaskData, drawn: Augmentation | None = None
+    config: Config, loaded: TaskData, drawn: Augmentation | None = None, frozen: int = 0
 ) -> Callable[[Rates], Parts]:
     """rates -> the parts of a round, in the config's parametrization.
 
     Args:
       drawn: of an episode with task augmentation.
+      frozen: with `freezing`, how many layers are.
     Raises:
       UserError: mup with a model that is not named by its widths.
     """
     up = get_compressor(config.compressor, **config.compressor_options)
     down = get_compressor(config.server_compressor["type"], **_options_of(config.server_compressor))
-    in_units = _parametrization(config, loaded, drawn)
+    in_units, plan = _parametrization(config, loaded, drawn), freezing_plan(config)
 
     def parts(rates: Rates) -> Parts:
         clients = independently(make_local_training(config, loaded.task, rates))
         aggregator = make_aggregator(config, rates)
         plain = assemble(loaded.task, clients, aggregator, compressor=up, server_compressor=down)
-        return in_units(plain if drawn is None else augment(plain, drawn))
+        made = in_units(plain if drawn is None else augment(plain, drawn))
+        return made if plan is None else freezeout(made, plan, _length(config), frozen)
 
     return parts
+
+
+def freezing_plan(config: Config) -> FreezeOut | None:
+    """The config's FreezeOut, None where nothing freezes."""
+    return None if not config.freezing else check_freezeout("freezing", config.freezing)
+
+
+def frozen_changes(config: Config, loaded: TaskData) -> tuple[Change, ...]:
+    """At which rounds the set of frozen layers changes; (Change(0, 0),) where nothing freezes."""
+    plan = freezing_plan(config)
+    if plan is None:
+        return (Change(0, 0),)
+    layers = layer_indices(shapes_of(loaded.task), plan)[1]
+    return changes(plan, layers, *_length(config))
+
+
+def _length(config: Config) -> Length:
+    return Length(config.num_inner_steps, round_sizes(config).num_local_steps)
+
+
+def later_phases(config: Config, loaded: TaskData, population: int) -> tuple[Phase, ...]:
+    """The phases of a meta-test after its first."""
+    plan = freezing_plan(config)
+    if plan is None:
+        return ()
+
+    def phase(change: Change) -> Phase:
+        def entered(theta: Theta, parts: Parts, server: Server) -> Server:
+            return enter(theta, parts, plan, change.frozen, server, population)
+
+        return Phase(change.round, make_parts(config, loaded, frozen=change.frozen), entered)
+
+    return tuple(phase(change) for change in frozen_changes(config, loaded)[1:])
 
 
 def _parametrization(
@@ -78,10 +115,16 @@ def _parametrization(
     return lambda parts: in_mup(parts, factors, adaptive)
 
 
-def traffic(config: Config, loaded: TaskData) -> Traffic:
-    """Bits per client per round under the config's compressors."""
-    parts = make_parts(config, loaded)(rates_of(config))
+def traffic(config: Config, loaded: TaskData, frozen: int = 0) -> Traffic:
+    """Bits per client per round under the config's compressors, with so many layers frozen."""
+    parts = make_parts(config, loaded, frozen=frozen)(rates_of(config))
     return one_round.traffic(parts, shapes_of(parts.task))
+
+
+def traffic_changes(config: Config, loaded: TaskData) -> list[tuple[int, Traffic]]:
+    """(from which round on, bits per client per round), of each phase of the run."""
+    found = frozen_changes(config, loaded)
+    return [(change.round, traffic(config, loaded, change.frozen)) for change in found]
 
 
 def examples_note(config: Config) -> str:

@@ -21,6 +21,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     _check_stream(values, where)
     _check_run_type(values, where)
     _check_objective(values, where)
+    _check_whole_runs(values, where)
 
 
 def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
@@ -84,6 +85,12 @@ def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> 
     Of data from outside the kind is not known before it is loaded: it is checked then.
     """
     swept = (values["sweep_config"] or {}).get("parameters", {})
+    if values["objective_options"] and not {"objective", "task"} & swept.keys():
+        from learned_aggregation.tasks.objectives import check_objective_options
+
+        check_objective_options(
+            values["objective"], values["objective_options"], where("objective_options")
+        )
     if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
         return
     from learned_aggregation.data import is_packaged
@@ -95,3 +102,15 @@ def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> 
         dataset = parse_task_name(task, values["datasets"]).dataset
         if is_packaged(dataset, values["datasets"]):
             objective_name(dataset, values["objective"], where("objective"))
+
+
+def _check_whole_runs(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """Freezing follows the rounds of a whole run, which an episode of meta-training is not."""
+    if values["freezing"] and values["run_type"] in ("meta-train", "split"):
+        expected = "run_type 'benchmark', 'sweep' or 'compare' with freezing"
+        refuse(where("freezing"), expected, values["run_type"], "Leave freezing out.")
+    if values["probes"] and values["run_type"] not in ("benchmark", "compare"):
+        expected = "run_type 'benchmark' or 'compare' with probes"
+        refuse(where("probes"), expected, values["run_type"], "Leave probes out.")
+    if values["auto_resume"] and values["run_type"] == "benchmark" and values["stream"]:
+        refuse(where("stream"), "None or False with auto_resume", values["stream"], "Leave stream out.")

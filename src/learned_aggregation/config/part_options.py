@@ -9,7 +9,7 @@ from typing import Any
 from learned_aggregation.config.kinds import choice, is_number, mapping, python_value, refuse
 from learned_aggregation.registry import nearest
 
-OPTION_SETTINGS = ("rule_options", "compressor_options")
+OPTION_SETTINGS = ("rule_options", "compressor_options", "objective_options", "freezing")
 """The settings that are dicts of options, whose items may be swept one by one."""
 
 _SETTINGS_OF_THEIR_OWN = ("num_grads", "hidden_size", "local_learning_rate", "base")
@@ -29,6 +29,16 @@ def check_option(where: str, value: Any) -> Any:
     if value is not None and not isinstance(value, (bool, int, float, str)):
         refuse(where, "a number, a text or a switch", value, "Give one value, such as 0.1.")
     return value
+
+
+def check_freezing(where: str, value: Any) -> dict[str, Any]:
+    """Options of FreezeOut; {} is no freezing, dict(t0=0.8) the others' defaults."""
+    options = check_options(where, value)
+    if options:
+        from learned_aggregation.problems.freezeout import check_freezeout
+
+        check_freezeout(where, options)
+    return options
 
 
 def check_server_compressor(where: str, value: Any) -> dict[str, Any]:

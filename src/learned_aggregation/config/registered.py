@@ -80,3 +80,13 @@ def check_permute(where: str, value: Any) -> tuple[str, ...]:
 
     kind = names(choice(lambda: PERMUTED).check, what="names of what is permuted", such_as="inputs,labels")
     return kind.check(where, () if value is None else value)
+
+
+def check_probe_names(where: str, value: Any) -> tuple[str, ...]:
+    """Probes of an encoder; JAX is imported where there are some."""
+    if value is None or value == ():
+        return ()
+    from learned_aggregation.ssl.probes import PROBES
+
+    kind = names(choice(lambda: PROBES).check, what="names of probes", such_as="linear50,knn")
+    return kind.check(where, value)

@@ -29,6 +29,7 @@ from learned_aggregation.config.part_options import (
     check_option,
     check_options,
     check_parts,
+    check_freezing,
     check_server_compressor,
     compressors,
     merged,
@@ -36,6 +37,7 @@ from learned_aggregation.config.part_options import (
 from learned_aggregation.config.registered import (
     check_augment,
     check_permute,
+    check_probe_names,
     check_tasks,
     check_trackers,
     estimators,
@@ -150,6 +152,13 @@ class Config:
     objective: str | None = setting(
         None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
     )
+    objective_options: Mapping[str, Any] = setting(
+        {},
+        Kind(check_options, "DICT"),
+        INNER,
+        "options of the objective, such as dict(mask_ratio=0.75, target='hog') of localmim; see docs/ssl.md",
+        flag=False,
+    )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(
@@ -188,6 +197,13 @@ class Config:
     num_local_steps: int = setting(4, whole(1, 4), INNER, "H, local steps of a round")
     num_inner_steps: int = setting(
         1000, whole(1, 1000), INNER, "rounds: of the longest episode when meta-training, else of each run"
+    )
+    freezing: Mapping[str, Any] = setting(
+        {},
+        Kind(check_freezing, "DICT"),
+        INNER,
+        "of a run on a vision transformer: its layers freeze one after the other, dict(t0=0.8, power='cubic'); {}: none",
+        flag=False,
     )
     partition: str = setting(
         "shared", choice(partitions), INNER, "how the examples are divided over clients"
@@ -325,6 +341,18 @@ class Config:
         TEST,
         "examples of a split that are evaluated, the same in every run; None: all",
     )
+    probes: tuple[str, ...] = setting(
+        (),
+        Kind(check_probe_names, "NAME[,NAME]", literal=False),
+        TEST,
+        "what is learned from a trained encoder's features, before and after a run: linear50, knn, ...; see docs/ssl.md",
+    )
+    probe_every: int | None = setting(
+        None, optional(whole(1, 100)), TEST, "rounds between probes, where an evaluation is; None: at both ends"
+    )
+    probe_examples: int | None = setting(
+        None, optional(whole(1, 5000)), TEST, "training examples whose labels probes may learn from; None: all"
+    )
     eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
     sweep_config: Mapping[str, Any] | None = setting(
         None,
@@ -364,7 +392,7 @@ class Config:
     save_iter: int = setting(1000, whole(1, 1000), SAVE, "outer steps between checkpoints")
     checkpoints_to_keep: int = setting(10, whole(1, 10), SAVE, "the newest ones that are kept")
     from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
-    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start")
+    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start; of a benchmark too, which keeps checkpoints only with it")
 
     datasets: Mapping[str, Any] = setting(
         {},

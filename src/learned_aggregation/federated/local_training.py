@@ -70,15 +70,27 @@ def local_training(
 
 
 def with_rates(optimizer: optax.GradientTransformation, rates: Params) -> optax.GradientTransformation:
-    """The optimizer with a rate for each tensor: its updates times `rates`; 1 leaves no trace in the program."""
+    """The optimizer with a rate for each tensor: its updates times `rates`; 1 leaves no trace in the program.
 
-    def scaled(updates: Params, params: Params | None) -> Params:
-        def one(rate: float | Array, leaf: Array | None):  # None where a parameter is frozen
+    Args:
+      rates: numbers, or schedules: the count of updates so far -> a number, as optax has them.
+    """
+
+    def at(count: Any, updates: Params) -> Params:
+        def one(rate: Any, leaf: Array | None):  # None where a parameter is frozen
+            rate = rate(count) if leaf is not None and callable(rate) else rate
             return leaf if leaf is None or _is_one(rate) else rate * leaf
 
         return jax.tree.map(one, rates, updates)
 
-    return optax.chain(optimizer, optax.stateless(scaled))
+    if not any(callable(rate) for rate in jax.tree.leaves(rates)):
+        return optax.chain(optimizer, optax.stateless(lambda updates, params: at(None, updates)))
+
+    def update(updates: Params, state: Any, params: Params | None = None):
+        return at(state, updates), state + 1
+
+    counted = optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+    return optax.chain(optimizer, counted)
 
 
 def _is_one(rate: float | Array) -> bool:

@@ -14,7 +14,7 @@ from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import group_points, write_partition
 from learned_aggregation.jobs.kept_curves import run_points
-from learned_aggregation.jobs.measures import SPLITS, measured_by
+from learned_aggregation.jobs.measures import SPLITS, measured_by, with_probes
 from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.meta_testing.comparison import Entry, compare, empty_targets
 from learned_aggregation.meta_testing.points import (
@@ -85,7 +85,8 @@ def run(config: Config, command: str) -> Finished:
         )
     loader = build.Loader()
     # a missing data set is said before anything runs
-    metrics = measured_by({task: loader.load(config, task) for task in config.tasks})
+    loaded = {task: loader.load(config, task) for task in config.tasks}
+    metrics = with_probes(measured_by(loaded), config.probes)
     with unused(run_dir(config), explicit=config.run_dir is not None) as path:
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
@@ -138,22 +139,24 @@ def _run_method(
     ranges.check(method.label, [config], loaded.task)  # its grid may have grown
     seeds = range(config.seed, config.seed + config.num_runs)
     [curves] = run_points(config, [{}], seeds, loaded, method.theta, SPLITS, f"{method.label} on {task}")
-    traffic = build.traffic(config, loaded)
+    sent = build.traffic_changes(config, loaded)
     entry = Entry(
         method.label,
         point,
         curves.eval_rounds,
-        {metric.name: curves.evaluated[f"test_{metric.name}"] for metric in metrics},
-        traffic,
+        {metric.name: {**curves.evaluated, **curves.probed}[f"test_{metric.name}"] for metric in metrics},
+        sent[0][1],
         config.num_grads,
         build.round_sizes(config).examples,
+        sent,
     )
     note = f"{method.label} on {task}: grid of {size}, chosen {shown(point)}; {build.examples_note(config)}"
     if diverged:
         note += "; every point of its grid diverged: tune over lower rates"
     if edges:
         note += f"; {', '.join(edges)} chosen at the edge of its grid: widen it"
-    return entry, Record(method.label, task, seeds, curves, traffic, config.num_grads), note
+    record = Record(method.label, task, seeds, curves, sent[0][1], config.num_grads, changes=sent)
+    return entry, record, note
 
 
 def _tune(method: Method, loader: build.Loader, task: str, seen: Seen) -> Tuned:

@@ -1,7 +1,7 @@
 """Runs points (settings) x seeds of a config, those that differ in rates only in one program."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from learned_aggregation.data.partitions import class_counts, split_labels
 from learned_aggregation.devices.distributed import runtime_error
 from learned_aggregation.devices.parallel import job_mesh, jobs_at_once
 from learned_aggregation.meta_testing.points import Point
-from learned_aggregation.meta_testing.program import Budget, Curves, Program
+from learned_aggregation.meta_testing.program import Budget, Curves, Program, Saving
 from learned_aggregation.runs.progress import ProgressBar
-from learned_aggregation.types import Theta
+from learned_aggregation.types import FederatedData, Server, Task, Theta
 
 EVALUATIONS = 50
 """About how many evaluations a run has when `eval_every` is not given."""
@@ -52,7 +52,8 @@ def point_rates(config: Config, points: Sequence[Point], repeats: int) -> dict[s
 def take(curves: Curves, jobs: slice) -> Curves:
     """Some of the jobs."""
     evaluated = {name: values[jobs] for name, values in curves.evaluated.items()}
-    return Curves(curves.train_loss[jobs], curves.eval_rounds, evaluated)
+    probed = {name: values[jobs] for name, values in curves.probed.items()}
+    return Curves(curves.train_loss[jobs], curves.eval_rounds, evaluated, probed)
 
 
 class GroupRunner:
@@ -60,17 +61,37 @@ class GroupRunner:
 
     Args:
       splits: what is evaluated.
+
+    `streams` says whether the training data is read in windows.
     """
 
     def __init__(self, config: Config, loaded: build.TaskData, theta: Theta, splits: Sequence[str]):
         self._config, self._rounds = config, config.num_inner_steps
         setting, self._shared = build.meta_test(config, loaded, theta, splits)
+        self.streams = not isinstance(self._shared.train, FederatedData)
         every = config.eval_every or max(1, self._rounds // EVALUATIONS)
-        budget = Budget(self._rounds, every, jobs_at_once(config.tasks_per_chunk))
+        budget = Budget(self._rounds, every, jobs_at_once(config.tasks_per_chunk), config.probe_every)
         self._program = Program(setting, budget, job_mesh(len(jax.devices()), config.num_devices))
 
     def run(self, points: Sequence[Point], seeds: Sequence[int], what: str) -> list[Curves]:
         """Each point with every seed: one Curves (jobs = seeds) a point. `what` names the progress bar.
+
+        Raises:
+          RunError: the device ran out of memory, or failed.
+        """
+        found = self.run_saved(points, seeds, what, None, None)
+        assert found is not None, "nothing stops a run that is not saved"
+        return found
+
+    def run_saved(
+        self,
+        points: Sequence[Point],
+        seeds: Sequence[int],
+        what: str,
+        saving: Saving | None,
+        on_end: Callable[[Task, Server], None] | None,
+    ) -> list[Curves] | None:
+        """`run`, kept by `saving` while it goes on (None where that stopped it); `on_end` as in `Program.run`.
 
         Raises:
           RunError: the device ran out of memory, or failed.
@@ -82,11 +103,15 @@ class GroupRunner:
                 point_rates(self._config, points, len(seeds)),
                 np.tile(np.asarray(seeds), len(points)),
                 lambda done: bar.update(done, {}),
+                saving,
+                on_end,
             )
         except jax.errors.JaxRuntimeError as error:
             raise runtime_error(error) from error
         finally:
             bar.close()
+        if curves is None:
+            return None
         return [take(curves, slice(i * len(seeds), (i + 1) * len(seeds))) for i in range(len(points))]
 
 

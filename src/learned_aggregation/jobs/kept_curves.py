@@ -76,7 +76,8 @@ def _read(file: Path | None) -> Curves | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             evaluated = {n.removeprefix("of_"): stored[n] for n in stored.files if n.startswith("of_")}
-            return Curves(stored["train_loss"], stored["eval_rounds"], evaluated)
+            probed = {n.removeprefix("probe_"): stored[n] for n in stored.files if n.startswith("probe_")}
+            return Curves(stored["train_loss"], stored["eval_rounds"], evaluated, probed)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
@@ -85,6 +86,7 @@ def _write(file: Path | None, curves: Curves) -> None:
     if file is None:
         return
     arrays = {f"of_{name}": values for name, values in curves.evaluated.items()}
+    arrays |= {f"probe_{name}": values for name, values in curves.probed.items()}
     content = io.BytesIO()
     np.savez(
         content,

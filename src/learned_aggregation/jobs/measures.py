@@ -8,6 +8,7 @@ from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_testing.evaluation import measured
 from learned_aggregation.registry import nearest
+from learned_aggregation.ssl.probes import probe_metrics
 from learned_aggregation.types import Metric
 
 SPLITS = ("outer_valid", "test")
@@ -22,6 +23,11 @@ Measured = Mapping[str, Sequence[Metric]]
 def measured_by(loaded: Mapping[str, build.TaskData]) -> dict[str, tuple[Metric, ...]]:
     """The metrics of each task, those included that it does not list."""
     return {name: measured(data.task, data.dataset.splits["test"].examples) for name, data in loaded.items()}
+
+
+def with_probes(metrics: Measured, probes: Sequence[str]) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of each task and, after them, the run's probes, of the test split alone."""
+    return {task: (*found, *probe_metrics(probes)) for task, found in metrics.items()}
 
 
 def metric_columns(metrics: Iterable[Metric]) -> dict[str, Metric]:

@@ -1,6 +1,6 @@
 """Which method reaches FedAvg's losses sooner: the table of a comparison, from curves. NumPy only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ class Entry(NamedTuple):
     test: metric -> its values on the test split [S, E], "loss" among them; all methods have their seeds in the same
       order.
     traffic: bits per client per round. num_clients: K. gradients: examples whose gradient a round computes.
+    changes: where the traffic changes, (from which round on, what it is then), from round 0 on; () where it does not.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     traffic: Traffic
     num_clients: int
     gradients: int
+    changes: Sequence[tuple[int, Traffic]] = ()
 
     @property
     def loss(self) -> Float[np.ndarray, "S E"]:
@@ -115,13 +117,26 @@ def _traffic_columns(entry: Entry, rounds: float) -> dict[str, float]:
     return {
         "bytes_up_per_round": whole(up),
         "bytes_down_per_round": whole(down),
-        "bytes_to_target": _until(rounds, up + down),
+        "bytes_to_target": _sent(
+            entry, rounds, lambda traffic: sum(cohort_bytes(traffic, entry.num_clients))
+        ),
         "bits_up_per_client": whole(entry.traffic.up),
         "bits_down_per_client": whole(entry.traffic.down),
-        "bits_to_target": _until(rounds, entry.traffic.up + entry.traffic.down),
+        "bits_to_target": _sent(entry, rounds, lambda traffic: traffic.up + traffic.down),
         "client_gradients_per_round": entry.gradients,
         "client_gradients_to_target": _until(rounds, entry.gradients),
     }
+
+
+def _sent(entry: Entry, rounds: float, amount: Callable[[Traffic], float]) -> float:
+    """What is sent in the rounds to a target; inf where it was never reached."""
+    if not entry.changes or not np.isfinite(rounds):
+        return _until(rounds, amount(entry.traffic))
+    ends = [start for start, _ in entry.changes[1:]] + [rounds]
+    return sum(
+        max(0.0, min(end, rounds) - start) * amount(traffic)
+        for (start, traffic), end in zip(entry.changes, ends, strict=True)
+    )
 
 
 def _until(rounds: float, per_round: float) -> float:

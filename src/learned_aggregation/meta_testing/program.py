@@ -1,6 +1,7 @@
 """The meta-tester: many seeds and settings of one optimizer on one task, in one compiled program."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -13,20 +14,79 @@ from learned_aggregation.data.streaming import Data, windows_of
 from learned_aggregation.devices.parallel import compiler_options, everywhere, map_jobs
 from learned_aggregation.meta_testing.evaluation import evaluate_split
 from learned_aggregation.problems.inner_problem import RoundSizes, training_problem
-from learned_aggregation.types import Batch, FederatedData, Key, Parts, Server, Task, Theta
+from learned_aggregation.types import (
+    Batch,
+    FederatedData,
+    Key,
+    ModelState,
+    Params,
+    Parts,
+    Server,
+    Task,
+    Theta,
+)
 
 Rates = Mapping[str, Any]
 """The float settings of a job, by name; traced, so that all jobs share one program."""
 
 
+class Probe(NamedTuple):
+    """What is measured of a trained model besides its task's metrics, more rarely.
+
+    measure: (task, params, model_state, seed's key, data) -> metrics of the test split by name, "test_...".
+    data: what all jobs' measures read, on the device.
+    """
+
+    measure: Callable[[Task, Params, ModelState, Key, Any], dict[str, Array]]
+    data: Any
+
+
+class Phase(NamedTuple):
+    """What a run goes on with from a round on (0 is the first).
+
+    make_parts: rates -> the parts of a round.
+    enter: (theta, these parts, the server of the phase before) -> the server that this one starts with.
+    """
+
+    start: int
+    make_parts: Callable[[Rates], Parts]
+    enter: Callable[[Theta, Parts, Server], Server]
+
+
+class Saved(NamedTuple):
+    """A run between two segments, for `Saving`; on the device.
+
+    done: rounds. state: the servers. losses, evaluated: so far, [jobs, done] and "{split}_{metric}" -> [jobs, E].
+    """
+
+    done: int
+    state: Server
+    losses: Float[Array, "jobs done"]
+    evaluated: dict[str, Float[Array, "jobs E"]]
+
+
+class Saving(NamedTuple):
+    """Where a run is kept while it goes on.
+
+    load: (done -> a Saved of shapes after that many rounds) -> the last one that was saved, None where there is none.
+    save: called after every segment. stop: whether the run is to end here, saved.
+    """
+
+    load: Callable[[Callable[[int], Saved]], Saved | None]
+    save: Callable[[Saved], None]
+    stop: Callable[[], bool]
+
+
 class Setting(NamedTuple):
     """What all jobs of a program have in common.
 
-    make_parts: rates -> the parts of a round.
+    make_parts: rates -> the parts of a round. later: the phases after the first, in order.
     """
 
     sizes: RoundSizes
     make_parts: Callable[[Rates], Parts]
+    later: tuple[Phase, ...] = ()
+    probe: Probe | None = None
 
 
 class Shared(NamedTuple):
@@ -41,11 +101,16 @@ class Shared(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """rounds: of each job; eval_every: rounds between evaluations; chunk: jobs computed at once on a device."""
+    """rounds: of each job; eval_every: rounds between evaluations; chunk: jobs computed at once on a device.
+
+    probe_every: rounds between probes, which are taken where an evaluation is; None: before the first round and after
+    the last.
+    """
 
     rounds: int
     eval_every: int
     chunk: int | None = None
+    probe_every: int | None = None
 
 
 class Curves(NamedTuple):
@@ -54,11 +119,13 @@ class Curves(NamedTuple):
     train_loss: [jobs, rounds], of rounds 1, 2, ...
     eval_rounds: [E], round 0 (before training) included.
     evaluated: "{split}_{metric}" -> [jobs, E].
+    probed: "test_{probe}" -> [jobs, E], NaN where no probe was taken.
     """
 
     train_loss: np.ndarray
     eval_rounds: np.ndarray
     evaluated: dict[str, np.ndarray]
+    probed: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Program:
@@ -70,9 +137,11 @@ class Program:
 
     def __init__(self, setting: Setting, budget: Budget, mesh: Mesh):
         self._setting, self._budget, self._mesh = setting, budget, mesh
-        start = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
-        self._start = jax.jit(start, compiler_options=compiler_options())
-        self._segments: dict[int, Callable[..., Any]] = {}
+        self._phases = (Phase(0, setting.make_parts, _stay), *setting.later)
+        self._starting = map_jobs(lambda s, job: _start(setting, s, *job), mesh, budget.chunk)
+        self._start = jax.jit(self._starting, compiler_options=compiler_options())
+        self._segments: dict[tuple[int, int], Callable[..., Any]] = {}
+        self._probes: dict[int, Callable[..., Any]] = {}
 
     def run(
         self,
@@ -80,45 +149,145 @@ class Program:
         rates: Mapping[str, Float[np.ndarray, "jobs"]],
         seeds: np.ndarray,
         on_progress: Callable[[int], None] = lambda done: None,
-    ) -> Curves:
+        saving: Saving | None = None,
+        on_end: Callable[[Task, Server], None] | None = None,
+    ) -> Curves | None:
         """Runs all jobs side by side, evaluating on the device every `budget.eval_every` rounds.
 
         A job's initial parameters and batches depend on its seed only: jobs of equal seed are paired,
-        whatever their rates or optimizer.
+        whatever their rates or optimizer. A change of phase is evaluated too.
 
         Args:
           rates: each float setting's value in each job.
           seeds: int [jobs].
           on_progress: called with the number of rounds done.
+          saving: where the run is kept; it goes on from there. Not for a stream, which starts at its beginning.
+          on_end: called with the task and the servers, leaves [jobs, ...], after the last round.
+        Returns:
+          None where `saving.stop` ended it.
         """
         num_jobs, devices = len(seeds), self._mesh.size
         filled = -(-num_jobs // devices) * devices  # the last job is repeated until the devices are full
         fill = np.minimum(np.arange(filled), num_jobs - 1)
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds)[fill])
         filled_rates = {name: jnp.asarray(values, jnp.float32)[fill] for name, values in rates.items()}
-        losses, eval_rounds = [], [0]
+        jobs = (filled_rates, keys)
         with windows_of(shared.train, everywhere(self._mesh)) as windows:
             window = shared._replace(train=next(windows))
-            state, metrics = self._start(window, (filled_rates, keys))
-            evaluated = [metrics]
-            while (done := eval_rounds[-1]) < self._budget.rounds:
-                length = min(self._budget.eval_every, self._budget.rounds - done)
-                segment = self._segment(length)
+            resumed = None if saving is None else saving.load(lambda done: self._shapes(window, jobs, done))
+            if resumed is None:
+                state, metrics = self._start(window, jobs)
+                losses, evaluated, done = [], [metrics | self._probe(0, jobs, state)], 0
+            else:
+                state, done = resumed.state, resumed.done
+                losses = [resumed.losses] if done else []
+                at = range(len(self._rounds(done)))
+                evaluated = [{name: v[:, e] for name, v in resumed.evaluated.items()} for e in at]
+            for following in self._rounds(self._budget.rounds):
+                if following <= done:
+                    continue
+                phase = self._phase(done)
+                if phase and self._phases[phase].start == done:
+                    state = self._enter(phase)(window, jobs, state)
+                segment = self._segment(phase, following - done)
                 state, loss, metrics = segment(window, filled_rates, keys, jnp.full(filled, done), state)
                 window = shared._replace(train=next(windows))
                 jax.block_until_ready(losses[-1:])  # no more than two segments, and their windows, in flight
                 losses.append(loss)
-                evaluated.append(metrics)
-                eval_rounds.append(done + length)
-                on_progress(eval_rounds[-1])
+                done = following
+                evaluated.append(metrics | self._probe(done, jobs, state))
+                on_progress(done)
+                if saving is not None:
+                    saving.save(Saved(done, state, jnp.concatenate(losses, axis=1), _stacked(evaluated)))
+                    if saving.stop() and done < self._budget.rounds:
+                        return None
+        if on_end is not None:
+            task = (
+                self._phases[self._phase(done - 1)]
+                .make_parts({n: v[0] for n, v in filled_rates.items()})
+                .task
+            )
+            on_end(task, jax.tree.map(lambda leaf: leaf[:num_jobs], state))
         losses, evaluated = jax.device_get((losses, evaluated))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1)[:num_jobs], *evaluated)
-        return Curves(np.concatenate(losses, axis=1)[:num_jobs], np.array(eval_rounds), stacked)
+        rounds = np.array(self._rounds(self._budget.rounds))
+        names = () if self._setting.probe is None else self._probe_names(jobs, state)
+        probed = {name: stacked.pop(name) for name in names}
+        return Curves(np.concatenate(losses, axis=1)[:num_jobs], rounds, stacked, probed)
 
-    def _segment(self, length: int) -> Callable[..., Any]:
-        if length not in self._segments:
-            self._segments[length] = _segment(self._setting, length, self._mesh, self._budget.chunk)
-        return self._segments[length]
+    def _rounds(self, last: int) -> list[int]:
+        """The evaluated rounds up to `last`: 0, every `eval_every`, each change of phase, the last of the run."""
+        budget = self._budget
+        changes = (phase.start for phase in self._phases)
+        found = {*range(0, budget.rounds, budget.eval_every), *changes, budget.rounds}
+        return sorted(at for at in found if at <= min(last, budget.rounds))
+
+    def _phase(self, done: int) -> int:
+        """Which phase the round after `done` rounds belongs to."""
+        return max(i for i, phase in enumerate(self._phases) if phase.start <= done)
+
+    def _enter(self, index: int) -> Callable[..., Any]:
+        """Its state is of the phase before; done rarely, so not donated."""
+        phase = self._phases[index]
+
+        def job(shared: Shared, one: tuple[tuple[Rates, Key], Server]):
+            (rates, _), server = one
+            return phase.enter(shared.theta, phase.make_parts(rates), server)
+
+        mapped = map_jobs(job, self._mesh, self._budget.chunk)
+        return jax.jit(lambda shared, jobs, state: mapped(shared, (jobs, state)))
+
+    def _segment(self, phase: int, length: int) -> Callable[..., Any]:
+        if (phase, length) not in self._segments:
+            setting = self._setting._replace(make_parts=self._phases[phase].make_parts)
+            self._segments[phase, length] = _segment(setting, length, self._mesh, self._budget.chunk)
+        return self._segments[phase, length]
+
+    def _probe(self, done: int, jobs: tuple[Rates, Array], state: Server) -> dict[str, Array]:
+        """The probes' metrics after `done` rounds; NaN where it is not their turn."""
+        probe, budget = self._setting.probe, self._budget
+        if probe is None:
+            return {}
+        phase = self._phase(max(done - 1, 0))
+
+        def job(data: Any, one: tuple[tuple[Rates, Key], Server]):
+            (rates, key), server = one
+            task = self._phases[phase].make_parts(rates).task
+            return probe.measure(task, server.params, server.model_state, key, data)
+
+        if phase not in self._probes:
+            self._probes[phase] = jax.jit(map_jobs(job, self._mesh, self._budget.chunk))
+        every = budget.probe_every
+        if done in (0, budget.rounds) or (every is not None and done % every == 0):
+            return self._probes[phase](probe.data, (jobs, state))
+        shapes = jax.eval_shape(self._probes[phase], probe.data, (jobs, state))
+        return {name: jnp.full(shape.shape, jnp.nan, shape.dtype) for name, shape in shapes.items()}
+
+    def _probe_names(self, jobs: tuple[Rates, Array], state: Server) -> list[str]:
+        last = self._budget.rounds
+        return sorted(jax.eval_shape(lambda jobs, state: self._probe(last, jobs, state), jobs, state))
+
+    def _shapes(self, shared: Shared, jobs: tuple[Rates, Array], done: int) -> Saved:
+        """What is saved after `done` rounds; nothing is computed."""
+
+        def saved(shared: Shared, jobs: tuple[Rates, Array]) -> Saved:
+            state, metrics = self._starting(shared, jobs)
+            metrics |= self._probe(0, jobs, state)
+            for index in range(1, self._phase(max(done - 1, 0)) + 1):
+                state = self._enter(index)(shared, jobs, state)
+            count = len(jobs[1])
+            evaluated = {name: jnp.zeros((count, len(self._rounds(done)))) for name in metrics}
+            return Saved(done, state, jnp.zeros((count, done)), evaluated)
+
+        return jax.eval_shape(saved, shared, jobs)._replace(done=done)
+
+
+def _stay(theta: Theta, parts: Parts, server: Server) -> Server:
+    return server
+
+
+def _stacked(evaluated: list[dict[str, Array]]) -> dict[str, Array]:
+    return jax.tree.map(lambda *values: jnp.stack(values, axis=1), *evaluated)
 
 
 def _start(setting: Setting, shared: Shared, rates: Rates, key: Key) -> tuple[Server, dict[str, Array]]:

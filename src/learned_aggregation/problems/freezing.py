@@ -52,16 +52,22 @@ def freeze_task(task: Task, mask: Any) -> Task:
         return without(mask, params), FrozenState(inner, without(frozen, params))
 
     def loss(params: Params, model_state: FrozenState, key: Key, batch: Batch):
-        value, (inner, metrics) = task.loss(_whole(params, model_state.frozen), model_state.inner, key, batch)
+        value, (inner, metrics) = task.loss(whole(params, model_state.frozen), model_state.inner, key, batch)
         return value, (model_state._replace(inner=inner), metrics)
 
     def evaluate(params: Params, model_state: FrozenState, key: Key, batch: Batch):
-        return task.evaluate(_whole(params, model_state.frozen), model_state.inner, key, batch)
+        return task.evaluate(whole(params, model_state.frozen), model_state.inner, key, batch)
 
-    return task._replace(init=init, loss=loss, evaluate=evaluate)
+    def features(params: Params, model_state: FrozenState, batch: Batch):
+        assert task.features is not None
+        return task.features(whole(params, model_state.frozen), model_state.inner, batch)
+
+    there = None if task.features is None else features
+    return task._replace(init=init, loss=loss, evaluate=evaluate, features=there)
 
 
-def _whole(params: Params, frozen: Params) -> Params:
+def whole(params: Params, frozen: Params) -> Params:
+    """All parameters: those that move, and the frozen ones where these are None."""
     return jax.tree.map(
         lambda moving, still: still if moving is None else moving,
         params,

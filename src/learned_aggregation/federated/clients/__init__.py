@@ -10,10 +10,12 @@ LOCAL_OPTIMIZERS = Registry(
         "sgd": f"{_HERE}.sgd:sgd",
         "momentum": f"{_HERE}.momentum:momentum",
         "adamw": f"{_HERE}.adamw:adamw",
+        "adamw-matrices": f"{_HERE}.adamw_matrices:adamw_matrices",
+        "adamw-finetuning": "learned_aggregation.ssl.finetuning:finetuning_adamw",
         "muon": f"{_HERE}.muon:muon",
     },
 )
 """name -> (learning_rate, may be traced) -> optax.GradientTransformation."""
 
-ADAPTIVE = ("adamw", "muon")
+ADAPTIVE = ("adamw", "adamw-matrices", "adamw-finetuning", "muon")
 """Those whose updates do not grow with the gradient, which matters to muP; a new one of this kind adds its name."""
