@@ -36,6 +36,7 @@ WINGS = (
     ("runs",),
     ("meta_training",),
     ("split",),
+    ("ssl",),
     ("config",),
     ("build",),
     ("report",),

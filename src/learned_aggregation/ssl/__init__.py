@@ -1,0 +1,1 @@
+"""Encoders from images without labels: masks, targets, decoders, freezing and probes."""
