@@ -4,6 +4,7 @@ import numpy as np
 
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.cache import cache_dir, cached_arrays
+from learned_aggregation.data.videos import SCALE, SHIFT
 from learned_aggregation.data.videos.scenes import draw_clips
 from learned_aggregation.types import SPLITS, Dataset, Split
 
@@ -33,7 +34,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
     splits = {
         split: Split({"video": arrays[f"{split}_video"]}, arrays[f"{split}_family"]) for split in SPLITS
     }
-    return Dataset(name, splits, 0, 1 / 255)
+    return Dataset(name, splits, 0, SCALE, SHIFT)
 
 
 def describe(name: str, size: int, options: DataOptions) -> Description:
