@@ -40,6 +40,7 @@ OBJECTIVES = Registry(
         "classification": f"{_HERE}.classification:OBJECTIVE",
         "language_modelling": f"{_HERE}.language_modelling:OBJECTIVE",
         "regression": f"{_HERE}.regression:OBJECTIVE",
+        "siammae": "learned_aggregation.ssl.siamese_objective:OBJECTIVE",
         "tabular_classification": f"{_HERE}.tabular_classification:OBJECTIVE",
     },
 )
@@ -50,6 +51,7 @@ USUAL = {
     "text": "language_modelling",
     "table": "tabular_classification",
     "regression": "regression",
+    "video": "siammae",
 }
 """Kind of data -> the objective where none is asked for."""
 

@@ -1,0 +1,92 @@
+"""Encoders that `benchmarks.siammae` judges: trained centrally on drawn clips, each kept in runs/siammae/models/."""
+
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.checkout import ROOT
+from learned_aggregation.data import load_dataset
+from learned_aggregation.data.federated import to_federated
+from learned_aggregation.ssl.central import Recipe, train
+from learned_aggregation.ssl.siamese import SiameseSizes, init_siamese, siammae
+from learned_aggregation.ssl.siamese_task import SiameseOptions, siamese_task
+from learned_aggregation.types import Dataset, Params, Task
+
+RUNS = ROOT / "runs" / "siammae"
+SIDE = 48
+GAPS = (1, 12)
+"""In frames of drawn clips, which have 13."""
+SEEDS = (0, 1, 2)
+OPTIONS = SiameseOptions(gap=GAPS, epsilon=0.16)
+"""The variance added is .01 of the square of a pixel's range: flat patches are noise, which nothing predicts."""
+
+
+class Variant(NamedTuple):
+    """sizes: as in a task's name. data: of photoclips, photoclipslit. recipe: of the training."""
+
+    sizes: str
+    data: str
+    recipe: Recipe
+    options: SiameseOptions = OPTIONS
+
+    @property
+    def model(self) -> SiameseSizes:
+        return siammae(self.sizes, 3)
+
+
+def _recipe(steps: int, rate: float = 1.5e-3) -> Recipe:
+    return Recipe(steps, steps // 20, 16, learning_rate=rate, min_rate=rate / 100)
+
+
+VARIANTS = {
+    "p4": Variant("_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000)),
+    "p8": Variant("_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000)),
+    "p4-plain": Variant("_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclips", _recipe(6000)),
+    "p4-deep": Variant("_p4_h96_m384_nh3_nl6_dh64_dnh4_dnl4", "photoclipslit", _recipe(6000)),
+    "p4-light-decoder": Variant("_p4_h96_m384_nh3_nl4_dh32_dnh4_dnl1", "photoclipslit", _recipe(6000)),
+    "p4-half": Variant(
+        "_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000), OPTIONS._replace(hidden=0.75)
+    ),
+}
+MAIN = "p4"
+
+
+@functools.cache
+def clips(data: str) -> Dataset:
+    return load_dataset(data, SIDE)
+
+
+def task_of(variant: Variant) -> Task:
+    return siamese_task(
+        f"siammae{variant.sizes}_{variant.data}_{SIDE}", variant.model, clips(variant.data), variant.options
+    )
+
+
+def trained(name: str, seed: int, until: int | None = None) -> Params:
+    """The parameters of a variant, trained where they are not there yet; killed, it goes on where it was saved."""
+    variant = VARIANTS[name]
+    split = clips(variant.data).splits["train"]
+    data = to_federated(split, [np.arange(len(split.examples["video"]))])
+    return train(task_of(variant), data, variant.recipe, seed, model_path(name, seed), 250, until=until).theta
+
+
+def model_path(name: str, seed: int) -> Path:
+    return RUNS / "models" / f"{name}_seed{seed}"
+
+
+def is_trained(name: str, seed: int) -> bool:
+    """Whether the last step's checkpoint is there."""
+    latest = model_path(name, seed) / "latest"
+    return (
+        latest.is_file()
+        and latest.read_text(encoding="utf-8").strip() == f"global_step{VARIANTS[name].recipe.steps}"
+    )
+
+
+def random_params(sizes: SiameseSizes, seed: int) -> Params:
+    """An encoder that was never trained."""
+    import jax
+
+    return init_siamese(jax.random.key(1000 + seed), sizes, 3)
