@@ -1,6 +1,7 @@
 """Encoders that `benchmarks.siammae` judges: trained centrally on drawn clips, each kept in runs/siammae/models/."""
 
 import functools
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ SIDE = 48
 GAPS = (1, 12)
 """In frames of drawn clips, which have 13."""
 SEEDS = (0, 1, 2)
-OPTIONS = SiameseOptions(gap=GAPS, epsilon=0.16)
+OPTIONS = SiameseOptions(*GAPS, epsilon=0.16)
 """The variance added is .01 of the square of a pixel's range: flat patches are noise, which nothing predicts."""
 
 
@@ -36,20 +37,28 @@ class Variant(NamedTuple):
         return siammae(self.sizes, 3)
 
 
-def _recipe(steps: int, rate: float = 1.5e-3) -> Recipe:
-    return Recipe(steps, steps // 20, 16, learning_rate=rate, min_rate=rate / 100)
+def _recipe(steps: int, batch: int, rate: float = 1e-3) -> Recipe:
+    return Recipe(steps, steps // 20, batch, learning_rate=rate, min_rate=rate / 100)
 
 
+def _variant(
+    sizes: str, batch: int, steps: int = 3000, data: str = "photoclipslit", hidden: float = 0.95
+) -> Variant:
+    return Variant(sizes, data, _recipe(steps, batch), OPTIONS._replace(mask_ratio=hidden))
+
+
+_SMALL = "_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2"
 VARIANTS = {
-    "p4": Variant("_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000)),
-    "p8": Variant("_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000)),
-    "p4-plain": Variant("_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclips", _recipe(6000)),
-    "p4-deep": Variant("_p4_h96_m384_nh3_nl6_dh64_dnh4_dnl4", "photoclipslit", _recipe(6000)),
-    "p4-light-decoder": Variant("_p4_h96_m384_nh3_nl4_dh32_dnh4_dnl1", "photoclipslit", _recipe(6000)),
-    "p4-half": Variant(
-        "_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2", "photoclipslit", _recipe(6000), OPTIONS._replace(hidden=0.75)
-    ),
+    "p4": _variant(_SMALL, 8),
+    "p8": _variant("_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
+    "p6": _variant("_p6_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
+    "p4, decoder of 1 x 32": _variant("_p4_h96_m384_nh3_nl3_dh32_dnh4_dnl1", 8),
+    "p4, .75 hidden": _variant(_SMALL, 8, hidden=0.75),
+    "p4, plain light": _variant(_SMALL, 8, data="photoclips"),
+    "p4, encoder of 6": _variant("_p4_h96_m384_nh3_nl6_dh64_dnh4_dnl2", 8),
+    "p4, 12,000 steps": _variant(_SMALL, 8, steps=12_000),
 }
+"""The first is the one that has three seeds; the others are what was tried besides."""
 MAIN = "p4"
 
 
@@ -73,7 +82,8 @@ def trained(name: str, seed: int, until: int | None = None) -> Params:
 
 
 def model_path(name: str, seed: int) -> Path:
-    return RUNS / "models" / f"{name}_seed{seed}"
+    folder = re.sub(r"[^a-z0-9.]+", "_", name)
+    return RUNS / "models" / f"{folder}_seed{seed}"
 
 
 def is_trained(name: str, seed: int) -> bool:

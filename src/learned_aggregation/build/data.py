@@ -47,7 +47,11 @@ def streaming(config: Config) -> Streaming:
 
 def load_task(config: Config, name: str) -> TaskData:
     """The task with its data divided over clients."""
-    return _divided(config, *make_task(name, data_options(config), config.remat, config.objective))
+    return _divided(config, *_made(config, name))
+
+
+def _made(config: Config, name: str) -> tuple[Task, Dataset]:
+    return make_task(name, data_options(config), config.remat, config.objective, config.objective_options)
 
 
 def _divided(config: Config, task: Task, dataset: Dataset) -> TaskData:
@@ -78,11 +82,12 @@ class Loader:
     def load(self, config: Config, task: str) -> TaskData:
         names = ("partition", "num_clients", "num_grads", "partition_alpha", "classes_per_client", "seed")
         shared = config.partition == "shared"
-        key = (task, config.objective, shared or tuple(getattr(config, name) for name in names))
+        made = (task, config.objective, tuple(sorted(config.objective_options.items())))
+        key = (made, shared or tuple(getattr(config, name) for name in names))
         if key not in self._loaded:
-            if key[:2] not in self._made:
-                self._made[key[:2]] = make_task(task, data_options(config), config.remat, config.objective)
-            self._loaded[key] = _divided(config, *self._made[key[:2]])
+            if made not in self._made:
+                self._made[made] = _made(config, task)
+            self._loaded[key] = _divided(config, *self._made[made])
         return self._loaded[key]
 
 

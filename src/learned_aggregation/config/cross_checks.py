@@ -84,6 +84,12 @@ def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> 
     Of data from outside the kind is not known before it is loaded: it is checked then.
     """
     swept = (values["sweep_config"] or {}).get("parameters", {})
+    if values["objective_options"] and not {"objective", "task"} & swept.keys():
+        from learned_aggregation.tasks.objectives import check_objective_options
+
+        check_objective_options(
+            values["objective"], values["objective_options"], where("objective_options")
+        )
     if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
         return
     from learned_aggregation.data import is_packaged

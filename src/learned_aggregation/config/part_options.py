@@ -9,7 +9,7 @@ from typing import Any
 from learned_aggregation.config.kinds import choice, is_number, mapping, python_value, refuse
 from learned_aggregation.registry import nearest
 
-OPTION_SETTINGS = ("rule_options", "compressor_options")
+OPTION_SETTINGS = ("rule_options", "compressor_options", "objective_options")
 """The settings that are dicts of options, whose items may be swept one by one."""
 
 _SETTINGS_OF_THEIR_OWN = ("num_grads", "hidden_size", "local_learning_rate", "base")

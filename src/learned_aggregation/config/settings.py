@@ -150,6 +150,13 @@ class Config:
     objective: str | None = setting(
         None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
     )
+    objective_options: Mapping[str, Any] = setting(
+        {},
+        Kind(check_options, "DICT"),
+        INNER,
+        "options of the objective, such as dict(mask_ratio=0.75, target='hog') of localmim; see docs/ssl.md",
+        flag=False,
+    )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
     keep_local_state: bool = setting(

@@ -86,7 +86,10 @@ def start(task: Task, recipe: Recipe, seed: int) -> Training:
     return Training(params, model_state, adamw(recipe).init(params), key, jnp.zeros(recipe.steps))
 
 
-def make_step(task: Task, recipe: Recipe) -> Callable[[FederatedData, Training, Array], Training]:
+Step = Callable[[FederatedData, Training, Array], Training]
+
+
+def make_step(task: Task, recipe: Recipe) -> Step:
     """(data, training, step) -> training: one step on a batch drawn from the whole split.
 
     The gradient is the mean over `accumulate` parts of the batch, which are worked through one after the other.
@@ -123,11 +126,13 @@ def train(
     save_every: int = 500,
     say: Callable[[str], None] = print,
     until: int | None = None,
+    step: Step | None = None,
 ) -> Training:
     """Trains from the newest checkpoint in `directory`, or from the start; a run that was killed goes on bit for bit.
 
     Args:
       until: stops (saved) after so many steps; None is all of the recipe's.
+      step: of `make_step`, where it is there already: seeds share a compiled program.
     Raises:
       RunError: a loss that is not finite; nothing is saved over the last good checkpoint.
     """
@@ -142,7 +147,7 @@ def train(
     if saved.latest_step() is not None:
         training = saved.restore(training)
         first = saved.latest_step() or 0
-    step = make_step(task, recipe)
+    step = step or make_step(task, recipe)
     last = min(recipe.steps, until or recipe.steps)
     for number in range(first, last):
         training = step(data, training, jnp.int32(number))

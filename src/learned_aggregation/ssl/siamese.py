@@ -1,6 +1,6 @@
 """The siamese masked autoencoder as pure functions: a shared encoder, and a decoder that looks at the first frame."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -166,27 +166,3 @@ def reconstruct(
     """The predicted (normalised) pixels of every patch of the second frames, from the first ones' memory and what the
     mask shows of the second."""
     return decode(params, decoder_tokens(params, second, mask, sizes), memory, sizes)
-
-
-def dense_features(
-    features: Any, images: Float[Array, "B h w c"], patch: int, stride: int
-) -> Float[Array, "B gh gw D"]:
-    """Features on a finer grid than the patches: the image moved by multiples of the stride, all passes interleaved.
-
-    Args:
-      features: images -> [B, N, D], row by row.
-      stride: divides the patch; the patch itself is one pass.
-    Returns:
-      [B, h / stride, w / stride, D]; beyond an edge the image is continued by its last row or column.
-    """
-    batch, height, width, _ = images.shape
-    rows, columns, steps = height // patch, width // patch, patch // stride
-    low = (patch - stride) // 2
-    padded = jnp.pad(images, ((0, 0), (low, patch), (low, patch), (0, 0)), mode="edge")
-    passes = [
-        features(padded[:, y * stride : y * stride + height, x * stride : x * stride + width])
-        for y in range(steps)
-        for x in range(steps)
-    ]
-    found = jnp.stack(passes).reshape(steps, steps, batch, rows, columns, -1)
-    return found.transpose(2, 3, 0, 4, 1, 5).reshape(batch, rows * steps, columns * steps, -1)

@@ -23,18 +23,20 @@ METRICS = (
 class SiameseOptions(NamedTuple):
     """How pairs are drawn and compared.
 
-    gap: (shortest, longest) in frames; uniform among those that a clip has.
-    hidden: the share of the second frame's patches that the model does not see; at least one is seen.
-    repeats: second frames for each first one of a local step, each with a gap and a mask of its own.
-    crop: (smallest, largest) share of the frame's area of the square that is cut out, the same in both frames.
+    shortest_gap, longest_gap: in frames; a gap is uniform among those between that a clip has.
+    mask_ratio: the share of the second frame's patches that the model does not see; at least one is seen.
+    repeats: second frames for each first one of a local step, each with another gap and mask.
+    smallest_crop: share of the frame's area; the square that is cut out, the same in both frames, is uniform from it to
+      the whole.
     flip: whether half of the pairs are mirrored.
     epsilon: added to the variance that a patch's pixels are divided by, in units of the model's inputs squared.
     """
 
-    gap: tuple[int, int] = (4, 48)
-    hidden: float = 0.95
+    shortest_gap: int = 4
+    longest_gap: int = 48
+    mask_ratio: float = 0.95
     repeats: int = 2
-    crop: tuple[float, float] = (0.5, 1.0)
+    smallest_crop: float = 0.5
     flip: bool = True
     epsilon: float = 1e-6
 
@@ -70,7 +72,7 @@ def draw_pairs(key: Key, video: Array, options: SiameseOptions, repeats: int) ->
       video: [B, T, h, w, c].
     """
     batch, frames = video.shape[:2]
-    low, high = options.gap[0], min(options.gap[1], frames - 1)
+    low, high = options.shortest_gap, min(options.longest_gap, frames - 1)
     keys = jax.random.split(key)
     gap = jax.random.randint(keys[0], (repeats, batch), low, high + 1)
     start = jnp.floor(jax.random.uniform(keys[1], (batch,)) * (frames - jnp.max(gap, axis=0))).astype(int)
@@ -88,8 +90,8 @@ def crop_alike(key: Key, frames: Float[Array, "B h w c"], options: SiameseOption
         jax.random.uniform(k, shape)
         for k, shape in zip(jax.random.split(key, 3), ((batch,), (batch, 2), (batch,)), strict=True)
     )
-    low, high = options.crop
-    scale = (low + (high - low) * area) ** -0.5
+    low = options.smallest_crop
+    scale = (low + (1 - low) * area) ** -0.5
     size = jnp.array([height, width])
     moved = -place * (scale[:, None] - 1) * size
 
@@ -166,14 +168,14 @@ def siamese_task(name: str, sizes: SiameseSizes, dataset: Dataset, options: Siam
         memory = memory_of(params, pairs.first, sizes)
         repeats, count = pairs.gap.shape
         second = pairs.second.reshape(-1, *pairs.second.shape[2:])
-        mask = hiding_mask(keys[2], repeats * count, patches, options.hidden)
+        mask = hiding_mask(keys[2], repeats * count, patches, options.mask_ratio)
         losses = masked_loss(params, jnp.tile(memory, (repeats, 1, 1)), second, mask, sizes, options.epsilon)
         return jnp.mean(losses), (model_state, {})
 
     def evaluate(params: Params, model_state: Any, key: Key, batch: Batch) -> Metrics:
         keys = jax.random.split(key)
         pairs = scaled(draw_pairs(keys[0], batch["video"], options, 1))
-        mask = hiding_mask(keys[1], len(pairs.first), patches, options.hidden)
+        mask = hiding_mask(keys[1], len(pairs.first), patches, options.mask_ratio)
         return control_losses(params, pairs.first, pairs.second[0], mask, sizes, options.epsilon)
 
     return Task(name, init, loss, evaluate, None, METRICS)
@@ -212,10 +214,10 @@ def _check(
             raise UserError(
                 f"{name}: expected a number of heads {what} that divides the width {wide}, got {heads}. Change one."
             )
-    if options.gap[0] > frames - 1:
+    if options.shortest_gap > frames - 1:
         raise UserError(
             f"{name}: expected a shortest gap of at most {frames - 1} frames, since the longest clip has {frames}, got "
-            f"{options.gap[0]}. Lower gap, or take longer clips."
+            f"{options.shortest_gap}. Lower shortest_gap, or take longer clips."
         )
 
 
@@ -223,30 +225,30 @@ def siamese_options(values: Mapping[str, Any]) -> SiameseOptions:
     """The options of a config, checked.
 
     Raises:
-      UserError: an unknown name, a value out of its range.
+      UserError: a value out of its range.
     """
-    for name in values:
-        if name not in SiameseOptions._fields:
-            raise UserError(
-                f"siammae: expected options out of {', '.join(SiameseOptions._fields)}, got {name!r}. Correct the name."
-            )
-    options = SiameseOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    options = SiameseOptions(**values)
     good = {
-        "gap": _is_pair(options.gap, int) and 1 <= options.gap[0] <= options.gap[1],
-        "hidden": isinstance(options.hidden, float) and 0 < options.hidden < 1,
-        "repeats": isinstance(options.repeats, int) and options.repeats >= 1,
-        "crop": _is_pair(options.crop, (int, float)) and 0 < options.crop[0] <= options.crop[1] <= 1,
-        "flip": isinstance(options.flip, bool),
-        "epsilon": isinstance(options.epsilon, (int, float)) and options.epsilon > 0,
+        "shortest_gap": options.shortest_gap >= 1,
+        "longest_gap": options.longest_gap >= options.shortest_gap,
+        "mask_ratio": 0 < options.mask_ratio < 1,
+        "repeats": options.repeats >= 1,
+        "smallest_crop": 0 < options.smallest_crop <= 1,
+        "epsilon": options.epsilon > 0,
     }
     for name, fits in good.items():
         if not fits:
             raise UserError(
-                f"siammae.{name}: expected a value such as {SiameseOptions._field_defaults[name]!r}, got "
-                f"{getattr(options, name)!r}. See docs/siammae.md."
+                f"objective_options.{name}: expected {_RANGES[name]}, got {getattr(options, name)!r}. Change it."
             )
     return options
 
 
-def _is_pair(value: Any, kind: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, kind) for v in value)
+_RANGES = {
+    "shortest_gap": "at least 1 frame",
+    "longest_gap": "at least shortest_gap",
+    "mask_ratio": "a share between 0 and 1",
+    "repeats": "at least 1",
+    "smallest_crop": "a share above 0, 1 at most",
+    "epsilon": "a number above 0",
+}

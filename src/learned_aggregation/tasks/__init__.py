@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from learned_aggregation.data import (
@@ -15,14 +16,18 @@ from learned_aggregation.data import (
 from learned_aggregation.errors import UserError
 from learned_aggregation.tasks.construct import construct
 from learned_aggregation.tasks.names import ALIASES, MODELS, check_reads, parse_task_name, width_probes
-from learned_aggregation.tasks.objectives import get_objective, objective_name
+from learned_aggregation.tasks.objectives import check_objective_options, get_objective, objective_name
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from learned_aggregation.types import Dataset, Task
 
 
 def make_task(
-    name: str, options: DataOptions | None = None, remat: bool = False, objective: str | None = None
+    name: str,
+    options: DataOptions | None = None,
+    remat: bool = False,
+    objective: str | None = None,
+    objective_options: Mapping[str, Any] | None = None,
 ) -> tuple[Task, Dataset]:
     """The task and the data set that a name such as `mlp128x128_fmnist_28` stands for.
 
@@ -30,6 +35,7 @@ def make_task(
       options: where and how data is read; see DataOptions.
       remat: see make_model.
       objective: what is learned from the data, of OBJECTIVES; None is the usual one for the data set's kind.
+      objective_options: its options.
     Raises:
       UserError: a name that does not parse, a data set that is not there, an objective that does not read it.
     """
@@ -43,8 +49,9 @@ def make_task(
     dataset = dataset or load_dataset(parsed.dataset, parsed.size, options)
     if is_task(model):
         return model._replace(name=name), dataset
-    make = get_objective(objective_name(parsed.dataset, objective, kind=about.kind)).make
-    return make(name, model, dataset), dataset
+    chosen = objective_name(parsed.dataset, objective, kind=about.kind)
+    check_objective_options(chosen, objective_options or {})
+    return get_objective(chosen).make(name, model, dataset, **(objective_options or {})), dataset
 
 
 def is_task(model: Any) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learned_aggregation.data import kind_of
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry
+from learned_aggregation.registry import Registry, nearest
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
-    from flax import linen as nn
-
     from learned_aggregation.data import Description
-    from learned_aggregation.types import Dataset, Task
+    from learned_aggregation.types import Task
 
 
 class Objective(NamedTuple):
@@ -25,11 +23,13 @@ class Objective(NamedTuple):
       may train it as it is, put it into a module of its own (an encoder with another head), or ignore it. The keys
       of the Task's `loss` and `evaluate` draw masks and noise: `loss` gets a fresh key at each local step, and each
       evaluation of a split gets the same keys, so that curves are paired.
+    options: name -> default of the keyword arguments that `make` takes besides, the setting `objective_options`.
     """
 
     kinds: tuple[str, ...]
     outputs: Callable[[Description], int]
-    make: Callable[[str, nn.Module, Dataset], Task]
+    make: Callable[..., Task]
+    options: Mapping[str, Any] = {}
 
 
 _HERE = "learned_aggregation.tasks.objectives"
@@ -96,3 +96,23 @@ def objective_name(
             f"got {objective!r}. Leave it out for {USUAL[kind]}, or choose another data set."
         )
     return objective
+
+
+def check_objective_options(
+    name: str | None, options: Mapping[str, Any], where: str = "objective_options"
+) -> None:
+    """Refuses options that the objective does not have, or whose values are of another type than its defaults.
+
+    Raises:
+      UserError: naming the option.
+    """
+    known = {} if name is None else get_objective(name).options
+    for option, value in options.items():
+        if option not in known:
+            there = nearest(option, known).strip() or f"It has {', '.join(known) or 'none'}."
+            raise UserError(f"{where}: expected options of the objective {name}, got {option!r}. {there}")
+        default = known[option]
+        kinds = (int, float) if type(default) is float else (type(default),)
+        if default is not None and type(value) not in kinds:
+            kind = "a number" if type(default) is float else f"one like {default!r}"
+            raise UserError(f"{where}.{option}: expected {kind}, got {value!r}. Change it.")
