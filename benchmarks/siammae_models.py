@@ -1,13 +1,17 @@
 """Encoders that `benchmarks.siammae` judges: trained centrally on drawn clips, each kept in runs/siammae/models/."""
 
 import functools
+import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks.checkout import ROOT
+from learned_aggregation.atomic import write_atomic
 from learned_aggregation.data import load_dataset
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.ssl.central import Recipe, train
@@ -73,17 +77,16 @@ def task_of(variant: Variant) -> Task:
     )
 
 
-def trained(name: str, seed: int, until: int | None = None) -> Params:
+def trained(name: str, seed: int) -> Params:
     """The parameters of a variant, trained where they are not there yet; killed, it goes on where it was saved."""
     variant = VARIANTS[name]
     split = clips(variant.data).splits["train"]
     data = to_federated(split, [np.arange(len(split.examples["video"]))])
-    return train(task_of(variant), data, variant.recipe, seed, model_path(name, seed), 250, until=until).theta
+    return train(task_of(variant), data, variant.recipe, seed, model_path(name, seed), 250).theta
 
 
 def model_path(name: str, seed: int) -> Path:
-    folder = re.sub(r"[^a-z0-9.]+", "_", name)
-    return RUNS / "models" / f"{folder}_seed{seed}"
+    return RUNS / "models" / f"{slug(name)}_seed{seed}"
 
 
 def is_trained(name: str, seed: int) -> bool:
@@ -97,6 +100,23 @@ def is_trained(name: str, seed: int) -> bool:
 
 def random_params(sizes: SiameseSizes, seed: int) -> Params:
     """An encoder that was never trained."""
-    import jax
-
     return init_siamese(jax.random.key(1000 + seed), sizes, 3)
+
+
+def kept(path: Path, make: Callable[..., Any], *args: Any) -> Any:
+    """The JSON at `path`; `make(*args)`, and kept, where it is not there yet."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(make(*args)) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """mean and standard deviation over seeds."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": spread, "seeds": len(values)}
+
+
+def slug(text: str) -> str:
+    """A file's name from a variant's or a feature's."""
+    return re.sub(r"[^a-z0-9.]+", "_", text.lower())

@@ -192,7 +192,7 @@ def test_training_that_was_stopped_goes_on_bit_for_bit(task, dataset, tmp_path):
     recipe = Recipe(6, 1, 4, accumulate=2, learning_rate=1e-3)
     how = {"say": str, "step": make_step(task, recipe)}
     whole = train(task, data, recipe, 0, tmp_path / "whole", **how)
-    train(task, data, recipe, 0, tmp_path / "parts", **how, until=3)
+    train(task, data, recipe, 0, tmp_path / "parts", 4, **how, stopped=lambda done: done == 3)
     parts = train(task, data, recipe, 0, tmp_path / "parts", **how)
     for a, b in zip(jax.tree.leaves(whole.theta), jax.tree.leaves(parts.theta), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Float
 
 from learned_aggregation.data.sampling import sample_batch
-from learned_aggregation.devices.parallel import compiler_options
+from learned_aggregation.data.streaming import Data, windows_of
+from learned_aggregation.devices.parallel import compiler_options, everywhere, job_mesh
 from learned_aggregation.errors import RunError
 from learned_aggregation.runs.checkpoint import Checkpointer
 from learned_aggregation.types import FederatedData, Key, ModelState, Params, Task
@@ -119,45 +120,45 @@ def make_step(task: Task, recipe: Recipe) -> Step:
 
 def train(
     task: Task,
-    data: FederatedData,
+    data: Data,
     recipe: Recipe,
     seed: int,
     directory: Path,
     save_every: int = 500,
     say: Callable[[str], None] = print,
-    until: int | None = None,
+    stopped: Callable[[int], bool] = lambda step: False,
     step: Step | None = None,
 ) -> Training:
     """Trains from the newest checkpoint in `directory`, or from the start; a run that was killed goes on bit for bit.
 
     Args:
-      until: stops (saved) after so many steps; None is all of the recipe's.
+      data: on the device, or a stream, whose next window is taken every `save_every` steps.
+      stopped: steps done -> whether to save and return now.
       step: of `make_step`, where it is there already: seeds share a compiled program.
     Raises:
       RunError: a loss that is not finite; nothing is saved over the last good checkpoint.
     """
-    if recipe.batch % recipe.accumulate:
-        raise RunError(
-            f"accumulate: expected parts that divide the batch of {recipe.batch}, got {recipe.accumulate}. "
-            "Change one."
-        )
     saved = Checkpointer(directory, keep=1)
-    training = start(task, recipe, seed)
-    first = 0
-    if saved.latest_step() is not None:
+    training, done = start(task, recipe, seed), saved.latest_step() or 0
+    if done:
         training = saved.restore(training)
-        first = saved.latest_step() or 0
     step = step or make_step(task, recipe)
-    last = min(recipe.steps, until or recipe.steps)
-    for number in range(first, last):
-        training = step(data, training, jnp.int32(number))
-        if (number + 1) % save_every == 0 or number + 1 == last:
-            recent = float(np.mean(np.asarray(training.losses[max(0, number - save_every) : number + 1])))
+    with windows_of(data, everywhere(job_mesh(1)), done // save_every) as windows:
+        while done < recipe.steps:
+            window, since = next(windows), done
+            while done < min(recipe.steps, (since // save_every + 1) * save_every) and not (
+                done > since and stopped(done)
+            ):
+                training = step(window, training, jnp.int32(done))
+                done += 1
+            recent = float(np.mean(np.asarray(training.losses[since:done])))
             if not np.isfinite(recent):
                 raise RunError(
-                    f"{directory}: expected a finite loss, got {recent} at step {number + 1}. Lower the learning rate; "
-                    f"--jax_debug_nans shows where it first arises."
+                    f"{directory}: expected a finite loss, got {recent} before step {done}. Lower the learning rate; "
+                    "--jax_debug_nans True shows where it first arises."
                 )
-            saved.save(number + 1, training, str(recipe))
-            say(f"{directory.name}: step {number + 1} of {recipe.steps}, loss {recent:.4f}")
+            saved.save(done, training, str(recipe))
+            say(f"{directory.name}: step {done} of {recipe.steps}, loss {recent:.4f}")
+            if stopped(done):
+                break
     return training

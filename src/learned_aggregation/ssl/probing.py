@@ -1,5 +1,6 @@
 """The probe on sequences: J, F and J&F of every object, and DAVIS's statistics of them."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -64,6 +65,32 @@ def clip_scores(
     )
     predicted, j, f = program(frames, masks)
     return predicted.swapaxes(0, 1), j.swapaxes(0, 1), f.swapaxes(0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("feature", "labels", "stride", "how"))
+def _one_sequence(
+    frames: Array, masks: Array, feature: Feature | None, labels: int, stride: int, how: Propagation
+) -> tuple[Array, Array, Array]:
+    if feature is None:
+        predicted = jnp.broadcast_to(masks[:1], masks.shape)
+    else:
+        predicted = propagated_masks(dense_features(feature, frames, stride), masks[0], labels, how)
+    return predicted, *scores(masks, predicted, labels)
+
+
+def sequence_scores(
+    feature: Feature | None,
+    frames: Float[Array, "T h w c"],
+    masks: Int[Array, "T H W"],
+    labels: int,
+    stride: int,
+    how: Propagation,
+) -> tuple[Int[Array, "T H W"], Float[Array, "objects T"], Float[Array, "objects T"]]:
+    """(predicted masks, J, F) of one sequence, whose masks may be larger than the frames that features are of.
+
+    Sequences of one size and length share a compiled program.
+    """
+    return _one_sequence(frames, masks, feature, labels, stride, how)
 
 
 def judged(masks: np.ndarray, j: np.ndarray, f: np.ndarray, names: Iterable[str]) -> list[Scores]:
