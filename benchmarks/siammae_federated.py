@@ -30,6 +30,8 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     ],
     "lagg-set": [{"test_checkpoint": "lagg-set", "local_learning_rate": rate} for rate in RATES],
 }
+EVERY = 20
+"""Rounds between evaluations."""
 HOW = Propagation(radius=6.0, temperature=0.05, centred=True)
 """One for all: which method, not which setting, is asked here."""
 
@@ -58,7 +60,7 @@ def _probe(params: Params, config: Config) -> float:
 
 def _evaluation(loaded: build.TaskData) -> dict[str, Any]:
     return {
-        split: chunked({"video": loaded.dataset.splits[split].examples["video"]}, 32)
+        split: chunked({"video": jnp.asarray(loaded.dataset.splits[split].examples["video"])}, 32)
         for split in ("outer_valid", "test")
     }
 
@@ -79,13 +81,13 @@ def run(settings: dict[str, Any], seed: int) -> dict[str, Any]:
         def one(server: Any, index: jax.Array):
             return problem.advance(theta, server, data, jax.random.fold_in(key, index))
 
-        return jax.lax.scan(one, server, done + jnp.arange(config.eval_every))[0]
+        return jax.lax.scan(one, server, done + jnp.arange(EVERY))[0]
 
     evaluate = jax.jit(lambda params: _losses(loaded.task, params, _evaluation(loaded)))
     curve = [(0, evaluate(server.params))]
-    for done in range(0, config.num_inner_steps, config.eval_every):
+    for done in range(0, config.num_inner_steps, EVERY):
         server = segment(server, jnp.int32(done), data)
-        curve.append((done + config.eval_every, evaluate(server.params)))
+        curve.append((done + EVERY, evaluate(server.params)))
     return _result(curve, server.params, config)
 
 
@@ -103,7 +105,7 @@ def central(seed: int) -> dict[str, Any]:
     curve = [(0, evaluate(training.theta))]
     for number in range(steps):
         training = step(data, training, jnp.int32(number))
-        if (number + 1) % (config.eval_every * config.num_local_steps) == 0:
+        if (number + 1) % (EVERY * config.num_local_steps) == 0:
             curve.append(((number + 1) // config.num_local_steps, evaluate(training.theta)))
     return _result(curve, training.theta, config)
 

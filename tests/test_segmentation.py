@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -98,7 +99,7 @@ def test_scores_are_of_each_object():
     truth = np.zeros((3, 8, 8), np.uint8)
     truth[:, :4, :4], truth[:, 4:, 4:] = 1, 2
     found = np.where(truth == 2, 0, truth)
-    j, f = scores(truth, found, 3)
+    j, f = scores(jnp.asarray(truth), jnp.asarray(found), 3)
     np.testing.assert_array_equal(j, [[1, 1, 1], [0, 0, 0]])
     np.testing.assert_array_equal(f, [[1, 1, 1], [0, 0, 0]])
 

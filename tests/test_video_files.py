@@ -147,6 +147,7 @@ def test_frames_become_clips_that_stay_on_disk(folder):
     assert not isinstance(train.examples["video"], np.ndarray)
     whole = load_dataset("mine", 8, options._replace(whole_mb=None)).splits["train"]
     np.testing.assert_array_equal(train.examples["video"][np.array([0])], whole.examples["video"][:1])
+    assert train.clients is not None
     assert set(train.clients.tolist()) <= {0, 1}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,11 @@ def adamw(recipe: Recipe) -> optax.GradientTransformation:
 
     beta1, beta2 = recipe.betas
     return optax.adamw(
-        lambda step: rate_at(recipe, step), b1=beta1, b2=beta2, weight_decay=recipe.decay, mask=of_rank
+        lambda step: rate_at(recipe, jnp.asarray(step)),
+        b1=beta1,
+        b2=beta2,
+        weight_decay=recipe.decay,
+        mask=of_rank,
     )
 
 
@@ -141,7 +145,7 @@ def train(
     saved = Checkpointer(directory, keep=1)
     training, done = start(task, recipe, seed), saved.latest_step() or 0
     if done:
-        training = saved.restore(training)
+        training = cast(Training, saved.restore(cast(Any, training)))
     step = step or make_step(task, recipe)
     with windows_of(data, everywhere(job_mesh(1)), done // save_every) as windows:
         while done < recipe.steps:
@@ -157,7 +161,7 @@ def train(
                     f"{directory}: expected a finite loss, got {recent} before step {done}. Lower the learning rate; "
                     "--jax_debug_nans True shows where it first arises."
                 )
-            saved.save(done, training, str(recipe))
+            saved.save(done, cast(Any, training), str(recipe))
             say(f"{directory.name}: step {done} of {recipe.steps}, loss {recent:.4f}")
             if stopped(done):
                 break

@@ -29,9 +29,9 @@ def boundary(mask: Bool[Array, "*n H W"]) -> Bool[Array, "*n H W"]:
     """Pixels that differ from the one to the right, the one below, or the one between; in the last row and column only
     from the one beside them, and never in the last corner."""
     pad = [(0, 0)] * (mask.ndim - 2)
-    right = jnp.pad(mask[..., :, 1:], (*pad, (0, 0), (0, 1)))
-    low = jnp.pad(mask[..., 1:, :], (*pad, (0, 1), (0, 0)))
-    corner = jnp.pad(mask[..., 1:, 1:], (*pad, (0, 1), (0, 1)))
+    right = jnp.pad(mask[..., :, 1:], [*pad, (0, 0), (0, 1)])
+    low = jnp.pad(mask[..., 1:, :], [*pad, (0, 1), (0, 0)])
+    corner = jnp.pad(mask[..., 1:, 1:], [*pad, (0, 1), (0, 1)])
     edge = (mask ^ right) | (mask ^ low) | (mask ^ corner)
     edge = edge.at[..., -1, :].set(mask[..., -1, :] ^ right[..., -1, :])
     edge = edge.at[..., :, -1].set(mask[..., :, -1] ^ low[..., :, -1])
@@ -55,7 +55,7 @@ def boundary_f(
 
     Both empty: 1. One of them empty: 0.
     """
-    pixels = tolerance(*truth.shape[-2:], bound)
+    pixels = tolerance(truth.shape[-2], truth.shape[-1], bound)
     true_edge, found_edge = boundary(truth), boundary(found)
     precision = _matched(found_edge, true_edge, pixels)
     recall = _matched(true_edge, found_edge, pixels)

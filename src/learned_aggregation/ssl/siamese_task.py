@@ -194,7 +194,7 @@ def control_losses(
     def of(first: Array) -> Array:
         return masked_loss(params, memory_of(params, first, sizes), second, mask, sizes, epsilon)
 
-    losses = (of(first), of(jnp.roll(first, 1, axis=0)), of(jnp.zeros_like(first)))
+    losses = jax.vmap(of)(jnp.stack([first, jnp.roll(first, 1, axis=0), jnp.zeros_like(first)]))
     return {metric.name: values for metric, values in zip(METRICS, losses, strict=True)}
 
 

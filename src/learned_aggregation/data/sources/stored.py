@@ -117,7 +117,7 @@ class StoredClips:
         numbers = np.arange(len(self))[rows]
         clips = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         for clip, number in zip(clips, numbers, strict=True):
-            frames = self._read(*self._starts[number], self._frames)
+            frames = self._read(self._starts[number][0], self._starts[number][1], self._frames)
             clip[...] = resize(np.stack([crop_square(frame) for frame in frames]), self.shape[2])
         return clips
 

@@ -97,7 +97,7 @@ def read_video(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
       UserError: PyAV is not there (`pip install av`), it cannot decode the file, the file has one frame or none.
     """
     try:
-        import av
+        import av  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UserError(
             f"{path}: expected the library av (PyAV) to decode videos, got none. "

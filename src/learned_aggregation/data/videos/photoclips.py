@@ -9,7 +9,7 @@ from learned_aggregation.data.videos.scenes import draw_clips
 from learned_aggregation.types import SPLITS, Dataset, Split
 
 FORMAT = 1  # raise it whenever the clips change: it is part of the cache file's name
-SIZES = dict(zip(SPLITS, (960, 96, 96, 96), strict=True))
+SIZES: dict[str, int] = dict(zip(SPLITS, (960, 96, 96, 96), strict=True))
 FRAMES = 13
 LIGHT = 0.35
 """Of `photoclipslit`: see `scenes.draw_clip`."""
