@@ -1,4 +1,4 @@
-"""`siammae` through configs: a federated run, one that trains, probes and reports, the paper's size, what is refused."""
+"""`siammae` through configs: a federated run, one that trains, probes and reports, the paper's size, refusals."""
 
 import csv
 

@@ -131,7 +131,8 @@ def reconstructions(
 ) -> np.ndarray:
     """Of test clips: f1, masked f2, prediction (with f2's means and deviations), f2: uint8 [count, 4, h, w, 3]."""
     options = SiameseOptions(**config.objective_options)
-    video = np.asarray(loaded.dataset.splits["test"].examples["video"][np.arange(count)])
+    stored = loaded.dataset.splits["test"].examples["video"]
+    video = np.asarray(stored[np.arange(min(count, len(stored)))])
     gap = min(options.longest_gap, video.shape[1] - 1, max(options.shortest_gap, video.shape[1] // 2))
     first, second = (jnp.asarray(video[:, t], jnp.float32) * SCALE - SHIFT for t in (0, gap))
     rows, columns = (side // sizes.patch for side in first.shape[1:3])

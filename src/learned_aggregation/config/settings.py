@@ -451,6 +451,12 @@ class Config:
     compilation_cache: bool = setting(
         True, switch(), MACHINE, "keep compiled programs in cache_dir for the next run"
     )
+    jax_disable_jit: bool = setting(
+        False, switch(), MACHINE, "run operation by operation, so that prints and breakpoints see values; very slow"
+    )
+    jax_debug_nans: bool = setting(
+        False, switch(), MACHINE, "stop with an error at the operation that first makes a NaN; slow"
+    )
     coordinator_address: str | None = setting(
         None,
         optional(path("10.0.0.1:1234")),

@@ -101,7 +101,7 @@ def read_video(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     except ImportError as error:
         raise UserError(
             f"{path}: expected the library av (PyAV) to decode videos, got none. "
-            "Install it: pip install av; folders of frames need nothing."
+            "Install it: pip install 'learned-aggregation[video]'; folders of frames need nothing."
         ) from error
     stop = None if count is None else start + count
     try:
