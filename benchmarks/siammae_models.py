@@ -14,7 +14,7 @@ from benchmarks.checkout import ROOT
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.data import load_dataset
 from learned_aggregation.data.federated import to_federated
-from learned_aggregation.ssl.central import Recipe, train
+from learned_aggregation.ssl.central import Recipe, Step, make_step, train
 from learned_aggregation.ssl.siamese import SiameseSizes, init_siamese, siammae
 from learned_aggregation.ssl.siamese_task import SiameseOptions, siamese_task
 from learned_aggregation.types import Dataset, Params, Task
@@ -46,7 +46,7 @@ def _recipe(steps: int, batch: int, rate: float = 1e-3) -> Recipe:
 
 
 def _variant(
-    sizes: str, batch: int, steps: int = 3000, data: str = "photoclipslit", hidden: float = 0.95
+    sizes: str, batch: int, steps: int = 1500, data: str = "photoclipslit", hidden: float = 0.95
 ) -> Variant:
     return Variant(sizes, data, _recipe(steps, batch), OPTIONS._replace(mask_ratio=hidden))
 
@@ -77,12 +77,19 @@ def task_of(variant: Variant) -> Task:
     )
 
 
+@functools.cache
+def _step(name: str) -> Step:
+    """Compiled once for all seeds."""
+    return make_step(task_of(VARIANTS[name]), VARIANTS[name].recipe)
+
+
 def trained(name: str, seed: int) -> Params:
     """The parameters of a variant, trained where they are not there yet; killed, it goes on where it was saved."""
     variant = VARIANTS[name]
     split = clips(variant.data).splits["train"]
     data = to_federated(split, [np.arange(len(split.examples["video"]))])
-    return train(task_of(variant), data, variant.recipe, seed, model_path(name, seed), 250).theta
+    path = model_path(name, seed)
+    return train(task_of(variant), data, variant.recipe, seed, path, 250, step=_step(name)).theta
 
 
 def model_path(name: str, seed: int) -> Path:
