@@ -42,6 +42,7 @@ from learned_aggregation.ssl.probing import clip_scores, judged, table_row
 from learned_aggregation.ssl.propagation import Propagation, patch_labels, pixel_masks
 from learned_aggregation.ssl.segmentation import scores
 from learned_aggregation.tasks import make_task
+from learned_aggregation.tasks.models.vit import vit
 from learned_aggregation.tasks.objectives import OBJECTIVES
 from learned_aggregation.types import Dataset, Params, Split
 
@@ -162,7 +163,7 @@ def _supervised() -> list[Feature]:
 
 
 def _masked_images() -> list[Feature]:
-    """LocalMIM on single frames of the same clips."""
+    """LocalMIM on single frames of the same clips; pixels, since a cell of a patch of 4 may be one pixel."""
     video = load_dataset(VARIANTS[MAIN].data, SIDE).splits
     splits = {
         name: Split(
@@ -172,9 +173,7 @@ def _masked_images() -> list[Feature]:
     }
     frames = splits["train"].examples["image"]
     dataset = Dataset("frames", splits, 0, 1 / 255)
-    from learned_aggregation.tasks.models.vit import vit
-
-    task = OBJECTIVES["localmim"].make("localmim", vit(VIT.removeprefix("vit"), 1), dataset)
+    task = OBJECTIVES["localmim"].make("localmim", vit(VIT.removeprefix("vit"), 1), dataset, target="pixels")
     data = to_federated(Split({"image": frames}), [np.arange(len(frames))])
     recipe = Recipe(1500, 75, 16, learning_rate=1e-3)
     return _vit(train(task, data, recipe, 0, RUNS / "models" / "localmim").theta, _from_zero_to_one)

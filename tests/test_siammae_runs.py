@@ -175,7 +175,7 @@ def test_every_encoder_has_features():
     assert [one.name for one in found] == ["vit, block 1", "vit, block 2"]
     assert found[1].encode(images).shape == (2, 16, 16)
     _, kept = module.apply({"params": params}, images, train=False, capture_intermediates=True)
-    tokens = kept["intermediates"]["layers"]["__call__"][0]
+    tokens = np.asarray(kept["intermediates"]["layers"]["__call__"][0])
     expected = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     np.testing.assert_allclose(found[1].encode(images), expected[:, 1:], atol=1e-4)
     sizes = siammae("_p4_h16_m32_nh2_nl2_dh16_dnh2_dnl1", 3)

@@ -34,6 +34,10 @@ class SiameseSizes(NamedTuple):
     decoder_heads: int
     decoder_layers: int
 
+    def init(self, key: Key, video: Float[Array, "B T h w c"], train: bool) -> dict[str, Params]:
+        """What a flax module's gives, for lists of tasks: {"params": ...}."""
+        return {"params": init_siamese(key, self, video.shape[-1])}
+
 
 def siammae(arguments: str, num_classes: int) -> SiameseSizes:
     """`siammae_p16_h384_m1536_nh6_nl12_dh256_dnh8_dnl4`: the sizes in a task's name, in the order of SiameseSizes."""
