@@ -40,7 +40,14 @@ def slowly(features, first, how):
     return np.stack(maps)
 
 
-@pytest.mark.parametrize("how", [Propagation(3, 2.0, 0.1, 2, True), Propagation(4, 9.0, 0.3, 5, False)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Propagation(3, 2.0, 0.1, 2, True),
+        Propagation(7, 1.0, 0.1, 2, True),
+        Propagation(4, 9.0, 0.3, 5, False),
+    ],
+)
 def test_it_is_the_loop_over_places(how):
     rng = np.random.default_rng(1)
     features = rng.standard_normal((5, 4, 5, 6)).astype(np.float32)
