@@ -59,7 +59,8 @@ def rows_of(path):
 def test_clients_with_videos_train_in_the_ordinary_round(config, tmp_path):
     lines = "run_type='benchmark' optimizer='fedavg' num_grads=4 num_local_steps=2 local_batch_size=2 num_inner_steps=2"
     lines += " eval_every=2 num_runs=1 local_optimizer='adamw' local_learning_rate=3e-3 partition='iid' num_clients=4"
-    assert run(config(*lines.split()), "test") == 0
+    task = f"task={TASK.replace('nl2', 'nl1')!r}"  # less to compile
+    assert run(config(*lines.split(), task), "test") == 0
     last = rows_of(tmp_path / "run" / "rounds.csv")[-1]
     assert 0 < float(last["test_loss"]) < 2
     assert {"test_loss_of_another_clip", "test_loss_without_first_frame"} <= last.keys()
