@@ -14,6 +14,7 @@ README = HERE / "README.md"
 EXTRAS = {
     "tfds": ["tensorflow-datasets", "array-record"],  # image sets in TFDS's format, read without TensorFlow
     "huggingface": ["datasets"],  # data sets that save_to_disk wrote
+    "video": ["av"],  # video files; folders of frames need nothing
     "stream": ["grain"],  # data too large for the device
     "flower": ["flwr>=1.41"],  # the message API
     "test": ["beartype", "hypothesis", "pytest", "pytest-xdist"],

@@ -70,7 +70,7 @@ def test_every_config_file_loads_and_names_its_command(file):
         "compression": ("compare",),
         "results_real": ("compare",),
         "split": ("split",),
-        "ssl": ("benchmark", "compare", "meta-train"),
+        "ssl": ("benchmark", "compare", "meta-train", "siammae"),
     }
     assert config.run_type in expected[file.parent.name]
     header = "".join(line for line in file.read_text().splitlines() if line.startswith("#"))

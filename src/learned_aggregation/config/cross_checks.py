@@ -52,7 +52,7 @@ def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> Non
 
 def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
-    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants"), ("split", "split")):
+    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants"), ("split", "split"), ("siammae", "siammae")):
         if values["run_type"] == run_type and not values[name]:
             refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
         if values["run_type"] != run_type and values[name]:

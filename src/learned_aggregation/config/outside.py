@@ -9,7 +9,7 @@ from learned_aggregation.registry import OUTSIDE, is_outside
 
 _IMPORTS = "dict(imports=['my_rules'])"
 _DATASETS = "dict(mine=dict(type='npz', path='mine.npz', clients='writer'))"
-_NEEDED = {"npz": ("path",), "image_folder": ("path",), "tfds": ("name",), "huggingface": ("path",), "arrays": ("sha256",)}
+_NEEDED = {"npz": ("path",), "image_folder": ("path",), "video_folder": ("path",), "tfds": ("name",), "huggingface": ("path",), "arrays": ("sha256",)}
 """Type -> the keys that its entries must have; `name` and `sha256` are for these types alone."""
 
 
@@ -81,6 +81,7 @@ def _check_entry(where: str, name: str, value: Any) -> dict[str, Any]:
     choice(lambda: SOURCES).check(f"{where}.type", entry.get("type"))
     needed = _NEEDED.get(entry["type"], ())
     others = {"name", "sha256"} - set(needed) if not is_outside(entry["type"]) else set()
+    others |= set() if entry["type"] == "video_folder" or is_outside(entry["type"]) else {"frames"}
     known = [key for key in Entry._fields if key not in others]
     for key, item in entry.items():
         if key not in known:
@@ -138,6 +139,7 @@ _CHECKS = {
     "name": _check_text,
     "clients": _check_text,
     "sha256": _check_text,
+    "frames": _optional_whole(2),
     "columns": _check_columns,
     "fractions": _check_fractions,
     "seed": lambda where, value: whole(0, 0).check(where, value),

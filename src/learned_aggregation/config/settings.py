@@ -48,6 +48,7 @@ from learned_aggregation.config.registered import (
 )
 from learned_aggregation.config.replaced import advice
 from learned_aggregation.config.schedule import DEFAULT_SCHEDULE, check_schedule
+from learned_aggregation.config.siammae_options import check_siammae
 from learned_aggregation.config.split_options import check_split
 from learned_aggregation.config.sweep_config import (
     CheckSetting,
@@ -56,7 +57,7 @@ from learned_aggregation.config.sweep_config import (
     check_sweep_config,
 )
 
-RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split")
+RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split", "siammae")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
 
 
@@ -77,6 +78,7 @@ RUN = "what to run"
 RULE = "the aggregator"
 INNER = "inner problem"
 SPLIT = "split learning"
+VIDEOS = "videos"
 META = "meta-training"
 TEST = "meta-testing"
 SAVE = "checkpoints"
@@ -220,6 +222,14 @@ class Config:
         Kind(_varying(check_split, lambda: [n for n in SWEPT if n not in ("task", "objective")]), "DICT"),
         SPLIT,
         "of run_type split: where the model is cut, its bottleneck, the autoencoder's training; see docs/split.md",
+        flag=False,
+    )
+
+    siammae: Mapping[str, Any] = setting(
+        {},
+        Kind(check_siammae, "DICT"),
+        VIDEOS,
+        "of run_type siammae: training in one place and the probe of propagated masks; see docs/siammae.md",
         flag=False,
     )
 
@@ -461,6 +471,12 @@ class Config:
     )
     compilation_cache: bool = setting(
         True, switch(), MACHINE, "keep compiled programs in cache_dir for the next run"
+    )
+    jax_disable_jit: bool = setting(
+        False, switch(), MACHINE, "run operation by operation, so that prints and breakpoints see values; very slow"
+    )
+    jax_debug_nans: bool = setting(
+        False, switch(), MACHINE, "stop with an error at the operation that first makes a NaN; slow"
     )
     coordinator_address: str | None = setting(
         None,

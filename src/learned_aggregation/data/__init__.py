@@ -33,6 +33,8 @@ _FILES = {
     "lm1b": "lm1b",
     "breast": "tables",
     "diabetes": "tables",
+    "photoclips": "videos.photoclips",
+    "photoclipslit": "videos.photoclips",
 }
 DATASETS = Registry(
     "data set", {name: f"learned_aggregation.data.{file}:load" for name, file in _FILES.items()}
@@ -44,9 +46,11 @@ TEXT = ("pytext", "textfile", "lm1b")
 """Data sets of tokens."""
 TABLES = {"breast": 30, "diabetes": 10}
 """Data sets of rows of numbers -> how many features a row has, the only size that there is. The others are images."""
+VIDEOS = ("photoclips", "photoclipslit")
+"""Data sets of clips of frames."""
 REGRESSIONS = ("diabetes",)
 """The tables with numbers to predict in the place of a class."""
-KINDS = {"image": "image", "text": "text", "table": "table", "regression": "table"}
+KINDS = {"image": "image", "text": "text", "table": "table", "regression": "table", "video": "video"}
 """Kind of data, which says what an example holds -> what a model reads of it.
 
 | kind | an example |
@@ -55,8 +59,9 @@ KINDS = {"image": "image", "text": "text", "table": "table", "regression": "tabl
 | text | `tokens` unsigned [S + 1] |
 | table | `features` float32 [F], `label` int32 |
 | regression | `features` float32 [F], `target` float32 [targets] |
+| video | `video` uint8 [frames, h, w, channels] |
 """
-NEEDS_NO_FILES = ("digits", "glyphs", "pytext", "breast", "diabetes")
+NEEDS_NO_FILES = ("digits", "glyphs", "pytext", "breast", "diabetes", *VIDEOS)
 """Data sets that load at once on any machine."""
 
 
@@ -93,8 +98,9 @@ class Description(NamedTuple):
     """What is known of a data set before it is loaded.
 
     kind: of KINDS.
-    shape: of one model input: (side, side, channels), (sequence length,) or (features,).
-    num_classes: of the labels; the vocabulary's size for text; 0 for a regression, which has none.
+    shape: of one model input: (side, side, channels), with the frames before it for a video, (sequence length,) or
+      (features,).
+    num_classes: of the labels; the vocabulary's size for text; 0 for a regression or videos, which have none.
     source: where the data comes from, for people.
     num_targets: the numbers to predict of an example of a regression; 0 for other kinds.
     """
@@ -156,11 +162,13 @@ def description_of(dataset: Dataset) -> Description:
     examples = splits["train"].examples
     if "image" in examples:
         return Description("image", tuple(examples["image"].shape[1:]), dataset.num_classes, "from outside")
+    if "video" in examples:
+        return Description("video", tuple(examples["video"].shape[1:]), 0, "from outside")
     if "tokens" in examples:
         return Description("text", (examples["tokens"].shape[1] - 1,), dataset.num_classes, "from outside")
     if "features" not in examples:
         raise UserError(
-            f"{dataset.name}: expected examples with image, tokens or features, got {', '.join(examples)}. "
+            f"{dataset.name}: expected examples with image, video, tokens or features, got {', '.join(examples)}. "
             "See data.KINDS for what each kind holds."
         )
     if "target" in examples:
@@ -185,6 +193,8 @@ def kind_of(name: str) -> str:
     """The kind of a data set of the package, of KINDS."""
     if name in TABLES:
         return "regression" if name in REGRESSIONS else "table"
+    if name in VIDEOS:
+        return "video"
     return "text" if name in TEXT else "image"
 
 
@@ -205,7 +215,7 @@ def sizes_of(name: str) -> str:
     return f"{what} from {low} to {high} {unit}"
 
 
-_SIZES = {"image": (4, 1024), "text": (2, 65535)}
+_SIZES = {"image": (4, 1024), "video": (4, 1024), "text": (2, 65535)}
 
 
 def check_dataset_name(name: str, datasets: Collection[str] = ()) -> str:

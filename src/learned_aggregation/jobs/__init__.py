@@ -15,6 +15,7 @@ JOBS = Registry(
         "sweep": f"{_HERE}.sweep:run",
         "compare": f"{_HERE}.compare:run",
         "split": f"{_HERE}.split:run",
+        "siammae": f"{_HERE}.siammae:run",
     },
 )
 
@@ -51,7 +52,8 @@ def finish(config: Config, command: str) -> Finished:
             "Run it in one process."
         )
     try:
-        with plain_numerics():
+        debugged = (jax.disable_jit(config.jax_disable_jit), jax.debug_nans(config.jax_debug_nans))
+        with plain_numerics(), debugged[0], debugged[1]:
             return JOBS[config.run_type](config, command)
     except jax.errors.JaxRuntimeError as error:  # while a program is built, or its first arrays are made
         raise distributed.runtime_error(error) from error

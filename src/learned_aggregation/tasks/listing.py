@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from learned_aggregation.data import DATASETS, DataOptions
 from learned_aggregation.tasks import make_model
-from learned_aggregation.tasks.names import ALIASES, EXAMPLE, MIXES, MODEL_NAMES, TEXT_EXAMPLE
+from learned_aggregation.tasks.names import ALIASES, EXAMPLE, MIXES, MODEL_NAMES, TEXT_EXAMPLE, VIDEO_EXAMPLE
 from learned_aggregation.tasks.objectives import OBJECTIVES, get_objective
 
 _WIDTHS = ("32", "32x32", "64x64", "128x128", "128x128x128")
@@ -42,6 +42,7 @@ EMBEDDED = (
     "gpt_h64_m256_nh2_nl2_pytext_32",
     "mlp32_breast_30",
     "mlp32_diabetes_10",
+    VIDEO_EXAMPLE,
 )
 """Tasks that need no files, one at least for each family."""
 

@@ -30,7 +30,8 @@ MODELS = Registry(
     {
         family: f"{_MODELS}.{family}:{family}"
         for family in ("mlp", "conv", "convgn", "resnet", "vit", "transformer", "gpt")
-    },
+    }
+    | {"siammae": "learned_aggregation.ssl.siamese:siammae"},
 )
 """Family name -> (the rest of the model's name, the number of outputs) -> flax module; see `adapters.construct`."""
 
@@ -42,6 +43,7 @@ READS = {
     "vit": ("image",),
     "transformer": ("text",),
     "gpt": ("text",),
+    "siammae": ("video",),
 }
 """What each family of the package reads."""
 
@@ -90,6 +92,7 @@ MIXES = {
 
 EXAMPLE = "mlp128x128_glyphs_28"
 TEXT_EXAMPLE = "transformer32_pytext_8"
+VIDEO_EXAMPLE = "siammae_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2_photoclips_48"
 
 
 class TaskName(NamedTuple):
@@ -207,7 +210,7 @@ def _example(dataset: str, kind: str) -> str:
         return f"{'transformer32' if kind == 'text' else 'mlp32'}_{dataset}_SIZE"
     if dataset in TABLES:
         return f"mlp32_{dataset}_{TABLES[dataset]}"
-    return TEXT_EXAMPLE if kind == "text" else EXAMPLE
+    return {"text": TEXT_EXAMPLE, "video": VIDEO_EXAMPLE}.get(kind, EXAMPLE)
 
 
 def parse_widths(model: str, arguments: str) -> tuple[int, ...]:

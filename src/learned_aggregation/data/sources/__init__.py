@@ -13,7 +13,10 @@ _HERE = "learned_aggregation.data.sources"
 
 SOURCES = Registry(
     "type",
-    {name: f"{_HERE}.{name}:read" for name in ("npz", "image_folder", "tfds", "huggingface", "arrays")},
+    {
+        name: f"{_HERE}.{name}:read"
+        for name in ("npz", "image_folder", "video_folder", "tfds", "huggingface", "arrays")
+    },
 )
 """type -> (where, Entry, DataOptions) -> Parts."""
 
@@ -33,13 +36,15 @@ class Entry(NamedTuple):
     type: of SOURCES, or package.module:attribute.
     path: of a file or folder; for npz also a dict of split -> file; for tfds the folder that prepared sets lie in.
     name: of a TFDS set, with its config: "emnist/balanced".
-    columns: leaf (image, label, features, target, tokens) -> the column that has it, or a list of columns of numbers
-      for features and target; columns called like leaves need no entry.
-    clients: the column with each example's client; for image_folder "folder": the folders above the classes.
+    columns: leaf (image, video, label, features, target, tokens) -> the column that has it, or a list of columns of
+      numbers for features and target; columns called like leaves need no entry.
+    clients: the column with each example's client; for image_folder and video_folder
+      "folder": the folders above the classes, above the videos.
     fractions: of the train, valid and test parts, where the source does not have them.
     seed: of what is cut.
     num_classes: where the labels do not show it; the vocabulary's size for tokens.
     sha256: of arrays in memory.
+    frames: of a clip, of a video_folder; None is 49.
     """
 
     type: str
@@ -51,3 +56,4 @@ class Entry(NamedTuple):
     seed: int = 0
     num_classes: int | None = None
     sha256: str | None = None
+    frames: int | None = None

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from learned_aggregation.data.sources import Entry
-from learned_aggregation.data.sources.stored import Encoded
+from learned_aggregation.data.sources.stored import Encoded, StoredClips
 from learned_aggregation.data.text import windows
 from learned_aggregation.errors import UserError
 
 CALLED = {
     "image": ("image", "images", "img"),
+    "video": ("video", "videos"),
     "label": ("label", "labels"),
     "features": ("features",),
     "target": ("target", "targets"),
@@ -35,9 +36,9 @@ def leaves_of(where: str, columns: Mapping[str, Any], entry: Entry) -> Leaves:
         found = [name for name in names if name in columns]
         if leaf not in leaves and found:
             leaves[leaf] = columns[found[0]]
-    if not leaves.keys() & {"image", "features", "tokens"}:
+    if not leaves.keys() & {"image", "video", "features", "tokens"}:
         raise UserError(
-            f"{where}: expected a column image, features or tokens, got {', '.join(columns) or 'none'}. "
+            f"{where}: expected a column image, video, features or tokens, got {', '.join(columns) or 'none'}. "
             "Say which is which, as in columns=dict(image='pixels', label='digit')."
         )
     lengths = {leaf: len(values) for leaf, values in leaves.items()}
@@ -45,7 +46,7 @@ def leaves_of(where: str, columns: Mapping[str, Any], entry: Entry) -> Leaves:
         raise UserError(
             f"{where}: expected columns of one length, got {lengths}. Give one row for each example."
         )
-    return {leaf: v if isinstance(v, Encoded) else np.asarray(v) for leaf, v in leaves.items()}
+    return {leaf: v if isinstance(v, Encoded | StoredClips) else np.asarray(v) for leaf, v in leaves.items()}
 
 
 def _column(where: str, columns: Mapping[str, Any], named: str | Sequence[str]) -> Any:
@@ -69,6 +70,8 @@ def kind_of_leaves(leaves: Leaves) -> str:
     """
     if "image" in leaves:
         return "image"
+    if "video" in leaves:
+        return "video"
     if "tokens" in leaves:
         return "text"
     return "regression" if "target" in leaves else "table"

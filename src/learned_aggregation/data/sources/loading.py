@@ -15,7 +15,8 @@ from learned_aggregation.data.sources.leaves import (
     sequences,
 )
 from learned_aggregation.data.sources.splits import Rows, canonical, divide
-from learned_aggregation.data.sources.stored import Encoded, fitted
+from learned_aggregation.data.sources.stored import Encoded, fitted, fitted_clips
+from learned_aggregation.data.videos import SCALE, SHIFT
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import Dataset, Split
 
@@ -70,6 +71,8 @@ def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) ->
     if kind in ("table", "regression"):
         splits = _standardised(where, splits, size)
     classes = _num_classes(where, kind, parts, entry)
+    if kind == "video":
+        return Dataset(name, splits, 0, SCALE, SHIFT)
     uint8 = kind == "image" and splits["train"].examples["image"].dtype == np.uint8
     return Dataset(name, splits, classes, 1 / 255 if uint8 else 1.0)
 
@@ -79,6 +82,8 @@ def _count(leaves: Leaves) -> int:
 
 
 def _take(where: str, leaf: str, values: Any, ids: np.ndarray, size: int, options: Any) -> Any:
+    if leaf == "video":
+        return fitted_clips(where, values, ids, size, options.whole_mb)
     if leaf == "image":
         return fitted(where, values, ids, size, options.whole_mb)
     taken = np.asarray(values)[ids]
@@ -138,6 +143,8 @@ def size_of(name: str, values: Mapping[str, Any], options: Any) -> int | None:
     where, entry = f"datasets.{name}", Entry(**values)
     for columns in SOURCES[entry.type](where, entry, options).values():
         leaves = leaves_of(where, columns, entry)
+        if "video" in leaves:
+            return None
         if "image" in leaves:
             image = leaves["image"]
             return None if isinstance(image, Encoded) else min(image.shape[1:3])

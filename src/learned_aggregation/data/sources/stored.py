@@ -1,4 +1,4 @@
-"""Images that stay on disk, decoded when they are taken."""
+"""Images and clips that stay on disk, decoded when they are taken."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,6 +78,53 @@ class StoredImages:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
+class StoredClips:
+    """Some clips of a folder, as streams read them: uint8 [n, frames, size, size, 3].
+
+    Args:
+      starts: (video, first frame) of each clip.
+      read: (video, first frame, frames) -> uint8 [frames, h, w, 3].
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self,
+        starts: list[tuple[int, int]],
+        read: Callable[[int, int, int], np.ndarray],
+        frames: int,
+        size: int | None = None,
+    ):
+        self._starts, self._read, self._frames, self._size = starts, read, frames, size
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        size = self._size or 0  # before `at` says it
+        return (len(self._starts), self._frames, size, size, 3)
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape))
+
+    def at(self, ids: np.ndarray, size: int) -> "StoredClips":
+        """The clips of these numbers, their middle squares resized."""
+        return StoredClips([self._starts[int(i)] for i in ids], self._read, self._frames, size)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        numbers = np.arange(len(self))[rows]
+        clips = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        for clip, number in zip(clips, numbers, strict=True):
+            frames = self._read(self._starts[number][0], self._starts[number][1], self._frames)
+            clip[...] = resize(np.stack([crop_square(frame) for frame in frames]), self.shape[2])
+        return clips
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
 def fitted(where: str, column: Any, ids: np.ndarray, size: int, whole_mb: int | None) -> Any:
     """The images `ids` of a column at the size of the task.
 
@@ -112,3 +159,21 @@ def fitted(where: str, column: Any, ids: np.ndarray, size: int, whole_mb: int | 
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return resize(images[:, top : top + side, left : left + side], size)
+
+
+def fitted_clips(where: str, column: Any, ids: np.ndarray, size: int, whole_mb: int | None) -> Any:
+    """The clips `ids` of a column at the size of the task, uint8 [n, frames, size, size, 3]; see `fitted`.
+
+    Raises:
+      UserError: an array of another form or size.
+    """
+    if isinstance(column, StoredClips):
+        stored = column.at(ids, size)
+        large = whole_mb is not None and stored.nbytes > whole_mb * 2**20
+        return stored if large else np.asarray(stored)
+    if column.ndim != 5 or column.dtype != np.uint8 or column.shape[2:] != (size, size, 3):
+        raise UserError(
+            f"{where}: expected videos as uint8 [N, frames, {size}, {size}, 3], got {column.dtype} "
+            f"{list(column.shape)}. Convert them, or change the size in the task's name."
+        )
+    return column[ids]

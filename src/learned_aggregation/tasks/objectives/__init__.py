@@ -42,6 +42,7 @@ OBJECTIVES = Registry(
         "language_modelling": f"{_HERE}.language_modelling:OBJECTIVE",
         "localmim": "learned_aggregation.ssl.localmim:OBJECTIVE",
         "regression": f"{_HERE}.regression:OBJECTIVE",
+        "siammae": "learned_aggregation.ssl.siamese_objective:OBJECTIVE",
         "tabular_classification": f"{_HERE}.tabular_classification:OBJECTIVE",
     },
 )
@@ -52,6 +53,7 @@ USUAL = {
     "text": "language_modelling",
     "table": "tabular_classification",
     "regression": "regression",
+    "video": "siammae",
 }
 """Kind of data -> the objective where none is asked for."""
 

@@ -1,0 +1,129 @@
+"""Encoders that `benchmarks.siammae` judges: trained centrally on drawn clips, each kept in runs/siammae/models/."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.checkout import ROOT
+from learned_aggregation.atomic import write_atomic
+from learned_aggregation.data import load_dataset
+from learned_aggregation.data.federated import to_federated
+from learned_aggregation.ssl.central import Recipe, Step, make_step, train
+from learned_aggregation.ssl.siamese import SiameseSizes, init_siamese, siammae
+from learned_aggregation.ssl.siamese_task import SiameseOptions, siamese_task
+from learned_aggregation.types import Dataset, Params, Task
+
+RUNS = ROOT / "runs" / "siammae"
+SIDE = 48
+GAPS = (1, 12)
+"""In frames of drawn clips, which have 13."""
+SEEDS = (0, 1, 2)
+OPTIONS = SiameseOptions(*GAPS, epsilon=0.16)
+"""The variance added is .01 of the square of a pixel's range: flat patches are noise, which nothing predicts."""
+
+
+class Variant(NamedTuple):
+    """sizes: as in a task's name. data: of photoclips, photoclipslit. recipe: of the training."""
+
+    sizes: str
+    data: str
+    recipe: Recipe
+    options: SiameseOptions = OPTIONS
+
+    @property
+    def model(self) -> SiameseSizes:
+        return siammae(self.sizes, 3)
+
+
+def _recipe(steps: int, batch: int, rate: float = 1e-3) -> Recipe:
+    return Recipe(steps, steps // 20, batch, learning_rate=rate, min_rate=rate / 100)
+
+
+def _variant(
+    sizes: str, batch: int, steps: int = 1500, data: str = "photoclipslit", hidden: float = 0.95
+) -> Variant:
+    return Variant(sizes, data, _recipe(steps, batch), OPTIONS._replace(mask_ratio=hidden))
+
+
+_SMALL = "_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2"
+VARIANTS = {
+    "p4": _variant(_SMALL, 8),
+    "p8": _variant("_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
+    "p6": _variant("_p6_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
+    "p4, decoder of 1 x 32": _variant("_p4_h96_m384_nh3_nl3_dh32_dnh4_dnl1", 8),
+    "p4, .75 hidden": _variant(_SMALL, 8, hidden=0.75),
+    "p4, plain light": _variant(_SMALL, 8, data="photoclips"),
+    "p4, encoder of 6": _variant("_p4_h96_m384_nh3_nl6_dh64_dnh4_dnl2", 8),
+    "p4, 12,000 steps": _variant(_SMALL, 8, steps=12_000),
+}
+"""The first is the one that has three seeds; the others are what was tried besides."""
+MAIN = "p4"
+
+
+@functools.cache
+def clips(data: str) -> Dataset:
+    return load_dataset(data, SIDE)
+
+
+def task_of(variant: Variant) -> Task:
+    return siamese_task(
+        f"siammae{variant.sizes}_{variant.data}_{SIDE}", variant.model, clips(variant.data), variant.options
+    )
+
+
+@functools.cache
+def _step(name: str) -> Step:
+    """Compiled once for all seeds."""
+    return make_step(task_of(VARIANTS[name]), VARIANTS[name].recipe)
+
+
+def trained(name: str, seed: int) -> Params:
+    """The parameters of a variant, trained where they are not there yet; killed, it goes on where it was saved."""
+    variant = VARIANTS[name]
+    split = clips(variant.data).splits["train"]
+    data = to_federated(split, [np.arange(len(split.examples["video"]))])
+    path = model_path(name, seed)
+    return train(task_of(variant), data, variant.recipe, seed, path, 250, step=_step(name)).theta
+
+
+def model_path(name: str, seed: int) -> Path:
+    return RUNS / "models" / f"{slug(name)}_seed{seed}"
+
+
+def is_trained(name: str, seed: int) -> bool:
+    """Whether the last step's checkpoint is there."""
+    latest = model_path(name, seed) / "latest"
+    return (
+        latest.is_file()
+        and latest.read_text(encoding="utf-8").strip() == f"global_step{VARIANTS[name].recipe.steps}"
+    )
+
+
+def random_params(sizes: SiameseSizes, seed: int) -> Params:
+    """An encoder that was never trained."""
+    return init_siamese(jax.random.key(1000 + seed), sizes, 3)
+
+
+def kept(path: Path, make: Callable[..., Any], *args: Any) -> Any:
+    """The JSON at `path`; `make(*args)`, and kept, where it is not there yet."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(make(*args)) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """mean and standard deviation over seeds."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": spread, "seeds": len(values)}
+
+
+def slug(text: str) -> str:
+    """A file's name from a variant's or a feature's."""
+    return re.sub(r"[^a-z0-9.]+", "_", text.lower())

@@ -1,0 +1,222 @@
+"""The probe's table: every feature with the SAME treatment, which is chosen for each on validation clips.
+
+Treatment: layer, radius, temperature, centred per frame or not. The frames are those of drawn clips whose textures, and
+whose clips, no model was trained on; "lit": their light changes from place to place, so that pixels fail.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.siammae_models import (
+    MAIN,
+    RUNS,
+    SEEDS,
+    SIDE,
+    VARIANTS,
+    is_trained,
+    kept,
+    random_params,
+    slug,
+    summary,
+    trained,
+)
+from learned_aggregation.data import load_dataset
+from learned_aggregation.data.federated import to_federated
+from learned_aggregation.data.videos import SCALE, SHIFT
+from learned_aggregation.data.videos.photoclips import LIGHT
+from learned_aggregation.data.videos.scenes import draw_clips
+from learned_aggregation.ssl.central import Recipe, train
+from learned_aggregation.ssl.features import (
+    Feature,
+    normalised_patches,
+    raw_patches,
+    siamese_features,
+    vit_features,
+)
+from learned_aggregation.ssl.probing import clip_scores, judged, table_row
+from learned_aggregation.ssl.propagation import Propagation, patch_labels, pixel_masks
+from learned_aggregation.ssl.segmentation import scores
+from learned_aggregation.tasks import make_task
+from learned_aggregation.tasks.models.vit import vit
+from learned_aggregation.tasks.objectives import OBJECTIVES
+from learned_aggregation.types import Dataset, Params, Split
+
+FRAMES, STRIDE, LABELS = 12, 2, 4
+SETTINGS = [
+    Propagation(radius=radius, temperature=temperature, centred=centred)
+    for radius in (3.0, 6.0)
+    for temperature in (0.05, 0.2)
+    for centred in (False, True)
+]
+"""Chosen from on the validation clips; the radius is in places of the grid, which are 2 pixels apart."""
+COUNTS = {"outer_valid": 8, "test": 24}
+LIGHTS = {"lit": LIGHT, "plain": 0.0}
+_SEED = 7
+"""Of the clips that are propagated through: others than those of the data sets."""
+VIT = "vit_p4_h96_m384_nh3_nl3"
+
+
+def _clips(split: str, light: str) -> tuple[jax.Array, np.ndarray]:
+    """(inputs [N, T, h, w, 3], masks [N, T, h, w])."""
+    clips, _ = draw_clips(_SEED, split, COUNTS[split], SIDE, FRAMES, LIGHTS[light])
+    video = np.stack([clip.video for clip in clips])
+    return jnp.asarray(video, jnp.float32) * SCALE - SHIFT, np.stack([clip.masks for clip in clips])
+
+
+def _rows(masks: np.ndarray, j: Any, f: Any) -> list[dict[str, float]]:
+    """A row for each setting."""
+    names = [str(number) for number in range(len(masks))]
+    return [
+        table_row(judged(masks, np.asarray(js), np.asarray(fs), names)) for js, fs in zip(j, f, strict=True)
+    ]
+
+
+def _validated(feature: Feature | None, light: str) -> list[dict[str, float]]:
+    video, masks = _clips("outer_valid", light)
+    _, j, f = clip_scores(feature, video, jnp.asarray(masks), LABELS, STRIDE, SETTINGS)
+    return _rows(masks, j, f)
+
+
+def _tested(feature: Feature | None, setting: Propagation, light: str) -> dict[str, float]:
+    video, masks = _clips("test", light)
+    _, j, f = clip_scores(feature, video, jnp.asarray(masks), LABELS, STRIDE, [setting])
+    return _rows(masks, j, f)[0]
+
+
+def _oracle(light: str) -> dict[str, float]:
+    """The true masks on the grid, made large again: what no feature can be above."""
+    _, masks = _clips("test", light)
+    grid = SIDE // STRIDE
+
+    def one(truth: jax.Array):
+        soft = jax.vmap(lambda mask: patch_labels(mask, LABELS, grid, grid))(truth)
+        return scores(truth, pixel_masks(soft, SIDE, SIDE), LABELS)
+
+    j, f = jax.jit(jax.vmap(one))(jnp.asarray(masks))
+    return _rows(masks, [j], [f])[0]
+
+
+def _measure(features: Sequence[Feature | None], light: str) -> dict[str, Any]:
+    """The layer and setting that are best on the validation clips, on the test clips."""
+    best: tuple[float, int, int] = (-1.0, 0, 0)
+    for layer, feature in enumerate(features):
+        for index, row in enumerate(_validated(feature, light)):
+            best = max(best, (row["jf_mean"], -layer, -index))
+    feature, setting = features[-best[1]], SETTINGS[-best[2]]
+    chosen = "" if feature is None else feature.name.split(", ")[-1]
+    how = {name: getattr(setting, name) for name in ("radius", "temperature", "centred")}
+    return {"valid": best[0], "chosen": chosen, **how, **_tested(feature, setting, light)}
+
+
+Make = Callable[[], Sequence[Feature | None]]
+
+
+def _measured(make: Make, light: str) -> dict[str, Any]:
+    return _measure(make(), light)
+
+
+def _copying() -> list[Feature | None]:
+    return [None]
+
+
+def _raw(patch: int) -> list[Feature]:
+    return [raw_patches(patch)]
+
+
+def _normalised(patch: int) -> list[Feature]:
+    return [normalised_patches(patch)]
+
+
+def _random(seed: int) -> list[Feature]:
+    sizes = VARIANTS[MAIN].model
+    return siamese_features("", random_params(sizes, seed), sizes)
+
+
+def _trained(name: str, seed: int) -> list[Feature]:
+    return siamese_features("", trained(name, seed), VARIANTS[name].model)
+
+
+def _vit(params: Params, inputs: Callable[[jax.Array], jax.Array]) -> list[Feature]:
+    """Of a vision transformer that was trained on other inputs than SCALE and SHIFT make."""
+    return [
+        Feature(one.name, one.patch, lambda images, encode=one.encode: encode(inputs(images)))
+        for one in vit_features("", params, 4, 3)
+    ]
+
+
+def _from_zero_to_one(images: jax.Array) -> jax.Array:
+    return (images + SHIFT) / SCALE / 255
+
+
+def _supervised() -> list[Feature]:
+    """Trained on labels: drawn characters, in the place of what a supervised encoder of photographs would be."""
+    task, dataset = make_task(f"{VIT}_glyphsrgb_{SIDE}")
+    split = dataset.splits["train"]
+    data = to_federated(split, [np.arange(len(split.examples["label"]))])
+    recipe = Recipe(1500, 75, 16, learning_rate=1e-3)
+    return _vit(train(task, data, recipe, 0, RUNS / "models" / "supervised").theta, _from_zero_to_one)
+
+
+def _masked_images() -> list[Feature]:
+    """LocalMIM on single frames of the same clips; pixels, since a cell of a patch of 4 may be one pixel."""
+    video = load_dataset(VARIANTS[MAIN].data, SIDE).splits
+    splits = {
+        name: Split(
+            {"image": split.examples["video"].reshape(-1, SIDE, SIDE, 3), "label": np.zeros(1, np.int32)}
+        )
+        for name, split in video.items()
+    }
+    frames = splits["train"].examples["image"]
+    dataset = Dataset("frames", splits, 0, 1 / 255)
+    task = OBJECTIVES["localmim"].make("localmim", vit(VIT.removeprefix("vit"), 1), dataset, target="pixels")
+    data = to_federated(Split({"image": frames}), [np.arange(len(frames))])
+    recipe = Recipe(1500, 75, 16, learning_rate=1e-3)
+    return _vit(train(task, data, recipe, 0, RUNS / "models" / "localmim").theta, _from_zero_to_one)
+
+
+def entries() -> list[tuple[str, str, Make]]:
+    """(row, file, features) of everything that there is to measure; runs of one row are its seeds."""
+    listed: list[tuple[str, str, Make]] = [("copying", "copying", _copying)]
+    for patch in (4, 8):
+        for what, make in (("raw", _raw), ("normalised", _normalised)):
+            name = f"{what} patches of {patch}"
+            listed.append((name, name, partial(make, patch)))
+    for seed in SEEDS:
+        listed.append(("random", f"random seed {seed}", partial(_random, seed)))
+        if is_trained(MAIN, seed):
+            listed.append(("trained", f"trained seed {seed}", partial(_trained, MAIN, seed)))
+    for name in VARIANTS:
+        if name != MAIN and is_trained(name, 0):
+            listed.append((f"trained, {name}", f"trained, {name}", partial(_trained, name, 0)))
+    listed.append(("supervised on characters", "supervised", _supervised))
+    if "localmim" in OBJECTIVES:
+        listed.append(("LocalMIM on frames", "localmim", _masked_images))
+    return listed
+
+
+def table() -> dict[str, Any]:
+    """light -> name -> the seeds' mean and spread of J&F, J, F, and what was chosen."""
+    found: dict[str, Any] = {}
+    for light in LIGHTS:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for name, file, make in entries():
+            path = RUNS / "table" / light / f"{slug(file)}.json"
+            rows.setdefault(name, []).append(kept(path, _measured, make, light))
+        rows["oracle"] = [kept(RUNS / "table" / light / "oracle.json", _oracle, light)]
+        found[light] = {name: _summed(runs) for name, runs in rows.items()}
+    return found
+
+
+def _summed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    measures = {name: summary([run[name] for run in runs]) for name in ("jf_mean", "j_mean", "f_mean")}
+    chosen = "; ".join(
+        f"{run['chosen']} r {run['radius']:g} t {run['temperature']:g}{' centred' if run['centred'] else ''}".strip()
+        for run in runs
+        if "chosen" in run
+    )
+    return {**measures, "chosen": chosen}
