@@ -36,6 +36,7 @@ WINGS = (
     ("runs",),
     ("meta_training",),
     ("split",),
+    ("generators",),
     ("config",),
     ("build",),
     ("report",),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learned_aggregation.config.cross_checks import check_together
+from learned_aggregation.config.feda2v_options import check_feda2v
 from learned_aggregation.config.kinds import (
     Check,
     Kind,
@@ -54,7 +55,7 @@ from learned_aggregation.config.sweep_config import (
     check_sweep_config,
 )
 
-RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split")
+RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split", "feda2v")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
 
 
@@ -75,6 +76,7 @@ RUN = "what to run"
 RULE = "the aggregator"
 INNER = "inner problem"
 SPLIT = "split learning"
+FEDA2V = "generators on clients"
 META = "meta-training"
 TEST = "meta-testing"
 SAVE = "checkpoints"
@@ -204,6 +206,14 @@ class Config:
         Kind(_varying(check_split, lambda: [n for n in SWEPT if n not in ("task", "objective")]), "DICT"),
         SPLIT,
         "of run_type split: where the model is cut, its bottleneck, the autoencoder's training; see docs/split.md",
+        flag=False,
+    )
+
+    feda2v: Mapping[str, Any] = setting(
+        {},
+        Kind(check_feda2v, "DICT"),
+        FEDA2V,
+        "of run_type feda2v: adapters and generators on clients, run 1 and run 2; see docs/generators.md",
         flag=False,
     )
 

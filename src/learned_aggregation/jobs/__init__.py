@@ -15,6 +15,7 @@ JOBS = Registry(
         "sweep": f"{_HERE}.sweep:run",
         "compare": f"{_HERE}.compare:run",
         "split": f"{_HERE}.split:run",
+        "feda2v": f"{_HERE}.feda2v:run",
     },
 )
 
