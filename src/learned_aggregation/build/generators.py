@@ -159,7 +159,9 @@ def pool_size(options: FedA2VOptions, held: Held) -> int:
     return min(size, WINDOW) if options.optimize_memory_usage else size
 
 
-def prepare(config: Config, held: Held, kind: Kind, seed: int, states: list[GeneratorState] | None, samples: bool) -> Run:
+def prepare(
+    config: Config, held: Held, kind: Kind, seed: int, states: list[GeneratorState] | None, samples: bool
+) -> Run:
     """The rounds of one case.
 
     Args:

@@ -87,5 +87,9 @@ def _check_together(where: str, options: Mapping[str, Any]) -> None:
         refuse(f"{where}.store_path", expected, options["store_path"], remedy)
     if options["generator_training_mode"] or options["use_pretrained_generators"]:
         if not options["use_generator"]:
-            flag = "generator_training_mode" if options["generator_training_mode"] else "use_pretrained_generators"
+            flag = (
+                "generator_training_mode"
+                if options["generator_training_mode"]
+                else "use_pretrained_generators"
+            )
             refuse(f"{where}.{flag}", "False without use_generator", True, "Set use_generator to true.")

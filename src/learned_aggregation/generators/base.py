@@ -98,9 +98,7 @@ def optimizer_of(learning_rate: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(5.0), optax.adamw(learning_rate))
 
 
-def by_gradient(
-    loss: Any, learning_rate: float, params: Params, state: Any
-) -> tuple[Params, Any, Metrics]:
+def by_gradient(loss: Any, learning_rate: float, params: Params, state: Any) -> tuple[Params, Any, Metrics]:
     """A step of `optimizer_of` on `loss`: params -> (loss [], metrics)."""
     (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
     updates, state = optimizer_of(learning_rate).update(gradient, state, params)

@@ -72,9 +72,7 @@ class GeneratorClient:
         """
         if round_num is not None:
             self._round = round_num
-        about = files.About(
-            self.client_id, self._round, self.kind.generator_type, self.kind.diffusion_type
-        )
+        about = files.About(self.client_id, self._round, self.kind.generator_type, self.kind.diffusion_type)
         state = jax.device_get(self.state)
         path = files.write_generator(files.newest(self.kind.checkpoint_dir, self.client_id), about, state)
         if round_num is not None:
@@ -116,10 +114,10 @@ class GeneratorClient:
                 "train_node_generator: expected a client with batches, got none. Give GeneratorClient its batches."
             )
         key = jax.random.fold_in(jax.random.fold_in(self._key, 1), int(self.state.epoch))
-        self.state, loss = _train(
-            self.kind.generator, self.kind.training, self.state, self.batches, key
+        self.state, loss = _train(self.kind.generator, self.kind.training, self.state, self.batches, key)
+        self._say(
+            f"client {self.client_id}: generator, epoch {int(self.state.epoch)}: loss {float(loss):.4g}"
         )
-        self._say(f"client {self.client_id}: generator, epoch {int(self.state.epoch)}: loss {float(loss):.4g}")
         return float(loss)
 
     def generate_synthetic_samples(

@@ -139,8 +139,7 @@ def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         weights = {
-            name.replace(".", "/"): tensor.numpy()
-            for name, tensor in content["generator_state_dict"].items()
+            name.replace(".", "/"): tensor.numpy() for name, tensor in content["generator_state_dict"].items()
         }
         about = {name: value for name, value in content.items() if isinstance(value, (str, int, float))}
     except OSError:

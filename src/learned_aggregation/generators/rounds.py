@@ -100,9 +100,7 @@ def compiled(setting: Setting) -> Programs:
         }
 
     options = compiler_options()
-    return Programs(
-        jax.jit(one_round, compiler_options=options), jax.jit(measure, compiler_options=options)
-    )
+    return Programs(jax.jit(one_round, compiler_options=options), jax.jit(measure, compiler_options=options))
 
 
 def evaluated(task: Task, server: Server, chunks: Batch, mask: Array, classes: int) -> Metrics:

@@ -70,9 +70,13 @@ def _store(
 
 
 def embedded(
-    clips: list[np.ndarray], rate: int, label: np.ndarray, client: np.ndarray, is_test: np.ndarray, classes: list[str]
+    clips: list[np.ndarray],
+    rate: int,
+    label: np.ndarray,
+    client: np.ndarray,
+    is_test: np.ndarray,
+    classes: list[str],
 ) -> Store:
     """A store of sounds by the frozen network, with glyphs as conditions: where no encoder is there."""
     frames = np.stack([log_mel(clip, rate, MOMENTS, BANDS) for clip in clips])
     return _store(frames.reshape(len(clips), SEQUENCE, -1), label, client, is_test, classes)
-
