@@ -36,13 +36,7 @@ class Kind(NamedTuple):
             return text.lower() == "true"
         try:
             return ast.literal_eval(text)
-        except (
-            ValueError,
-            SyntaxError,
-            TypeError,
-            RecursionError,
-            MemoryError,
-        ):  # whatever the text is, it is a text
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # whatever the text is, it is a text
             return text
 
 
@@ -112,9 +106,7 @@ def whole(minimum: int, such_as: int, at_most: int = 2**31 - 1) -> Kind:
         value = python_value(value)
         if type(value) is not int or not minimum <= value <= at_most:
             over = type(value) is int and value > minimum
-            limit = (
-                "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
-            )
+            limit = "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
             advice = f"Give a whole number such as {such_as}."
             refuse(where, f"a whole number of at least {minimum}{limit}", value, advice)
         return value

@@ -65,7 +65,9 @@ def setting(default: Any, kind: Kind, group: str, text: str, *, flag: bool = Tru
     return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
 
 
-def _varying(check: Callable[[str, Any, CheckSetting], Any], settings: Callable[[], Sequence[str]]) -> Check:
+def _varying(
+    check: Callable[[str, Any, CheckSetting], Any], settings: Callable[[], Sequence[str]]
+) -> Check:
     """A check of settings within a setting: only `settings()`, known once the table is there, may vary in it."""
     return lambda where, value: check(where, value, functools.partial(_check_among, settings()))
 
@@ -148,10 +150,7 @@ class Config:
     )
 
     objective: str | None = setting(
-        None,
-        optional(choice(objectives)),
-        INNER,
-        "what is learned from the data; None: by the data set's kind",
+        None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
     )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
@@ -162,10 +161,7 @@ class Config:
         "clients keep their optimizer's state over the rounds that they take part in, as DiLoCo's do",
     )
     compressor: str = setting(
-        "none",
-        choice(compressors),
-        INNER,
-        "what each client's delta is compressed by on its way to the server",
+        "none", choice(compressors), INNER, "what each client's delta is compressed by on its way to the server"
     )
     compressor_options: Mapping[str, Any] = setting(
         {},
@@ -195,7 +191,9 @@ class Config:
     num_inner_steps: int = setting(
         1000, whole(1, 1000), INNER, "rounds: of the longest episode when meta-training, else of each run"
     )
-    partition: str = setting("shared", choice(partitions), INNER, "how the examples are divided over clients")
+    partition: str = setting(
+        "shared", choice(partitions), INNER, "how the examples are divided over clients"
+    )
     num_clients: int | None = setting(
         None, optional(whole(1, 100)), INNER, "C, the clients that K are drawn from; None is K"
     )
@@ -327,9 +325,7 @@ class Config:
         "inner problems held in memory at once; None is all, but 1 for large models on a CPU, where it is faster",
     )
 
-    num_runs: int = setting(
-        10, whole(1, 10, 100_000), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method"
-    )
+    num_runs: int = setting(10, whole(1, 10, 100_000), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method")
     eval_every: int | None = setting(
         None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations per run"
     )
@@ -423,12 +419,8 @@ class Config:
     vocabulary: str | None = setting(
         None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
     )
-    text_file: str | None = setting(
-        None, optional(path("a.txt")), DATA, "the text that textfile is read from"
-    )
-    fsdd_file: str | None = setting(
-        None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from"
-    )
+    text_file: str | None = setting(None, optional(path("a.txt")), DATA, "the text that textfile is read from")
+    fsdd_file: str | None = setting(None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from")
 
     tracker: tuple[str, ...] = setting(
         (), Kind(check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
@@ -441,9 +433,7 @@ class Config:
         None, optional(path("wandb")), TRACK, "where wandb's files go; None is run_dir"
     )
 
-    num_devices: int | None = setting(
-        None, optional(whole(1, 1, 1024)), MACHINE, "devices to use; None is all"
-    )
+    num_devices: int | None = setting(None, optional(whole(1, 1, 1024)), MACHINE, "devices to use; None is all")
     remat: bool = setting(
         False,
         switch(),
@@ -492,9 +482,7 @@ class Config:
             problems = [{"meta_loss_split": "outer_valid", **problem} for problem in self.meta_valid_problems]
             return {problem["label"]: dataclasses.replace(self, **_changes(problem)) for problem in problems}
         trained = self.inner_problems.items()
-        return {
-            label: dataclasses.replace(config, meta_loss_split="outer_valid") for label, config in trained
-        }
+        return {label: dataclasses.replace(config, meta_loss_split="outer_valid") for label, config in trained}
 
 
 def _changes(problem: Mapping[str, Any]) -> dict[str, Any]:
@@ -552,9 +540,7 @@ def check_point(where: str, point: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
-    names = sorted(
-        values, key=lambda name: name != "custom_imports"
-    )  # what these register is looked up by the others
+    names = sorted(values, key=lambda name: name != "custom_imports")  # what these register is looked up by the others
     found = {name: SETTINGS[name].kind.check(where(name), values[name]) for name in names}
     checked = {name: found[name] for name in values}
     check_together(checked, where)
