@@ -24,12 +24,16 @@ RUNS = ROOT / "runs" / "generators"
 SEEDS = 5
 STORES = ("digits", "fsdd")
 SAMPLES = (10, 50)
+FIRST, SECOND = "a2v_generator_training_mode", "a2v_use_pretrained_generators"
+ROUNDS = 10
+TRAINING = {"generator_training_epochs": 3, "generator_learning_rate": 2e-3}
+"""Less than the configs' own, so that all figures take a quarter of an hour of one core."""
 NESTEROV = ((0.7, 0.6), (0.7, 0.9), (1.0, 0.6), (1.0, 0.3))
 """Server rate and momentum of the grid."""
 LEFT, ALL = "test_left_accuracy", "test_accuracy"
 MANY = 100_000
 BOUND_MB = 256
-"""What 100,000 samples per class of two classes may add to the resident memory, the server's window of them included."""
+"""What 100,000 samples per class of two classes may add to the resident memory, the server's window included."""
 
 
 class Job(NamedTuple):
@@ -42,13 +46,13 @@ class Job(NamedTuple):
 
 def first(store: str, kind: str) -> Job:
     """Run 1: clients train generators and save them."""
-    return Job("a2v_generator_training_mode", {"store": store, "generator_type": kind})
+    return Job(FIRST, {"store": store, "generator_type": kind})
 
 
 def second(store: str, kind: str, samples: int, compare: bool, *flags: str) -> Job:
     """Run 2: a client leaves after round 2."""
     options = {"store": store, "generator_type": kind, "synthetic_samples_per_class": samples}
-    return Job("a2v_use_pretrained_generators", {**options, "compare_without_samples": compare}, flags)
+    return Job(SECOND, {**options, "compare_without_samples": compare}, flags)
 
 
 def rules(store: str) -> dict[str, Job]:
@@ -77,18 +81,38 @@ def jobs(store: str, what: str) -> dict[str, Job]:
     return found
 
 
-def run_missing(store: str, name: str, job: Job, fsdd: str) -> Path:
-    """The run's directory, with its table."""
-    directory = RUNS / store / name
-    if not (directory / "table.csv").is_file():
+def run_missing(store: str, found: Mapping[str, Job], fsdd: str) -> dict[str, Path]:
+    """name -> the run's directory, with its results; the jobs' own code, without their reports."""
+    from learned_aggregation.build import generators as made
+    from learned_aggregation.config.resolve import load_config
+    from learned_aggregation.devices.numerics import plain_numerics
+    from learned_aggregation.jobs.feda2v import cases_of, run_cases
+    from learned_aggregation.jobs.feda2v_files import write_files
+    from learned_aggregation.runs.interrupts import StopRequest
+
+    places = {name: RUNS / store / name for name in found}
+    held: dict[str, made.Held] = {}
+    programs: dict[Any, dict[str, Any]] = {}
+    for name, job in found.items():
+        if (places[name] / "table.csv").is_file():
+            continue
         kind = job.options["generator_type"]
-        options = {**job.options, "generator_checkpoint_dir": str(RUNS / store / "files" / kind)}
-        command = [sys.executable, "src/main.py", "--config", f"config/feda2v/{job.config}.json"]
-        command += ["--run_dir", str(directory), f"--num_runs={SEEDS}", "--save_iter=10", *job.flags]
-        command += ["--fsdd_file", fsdd] if store == "fsdd" else []
-        command += ["--cfg-options", *(f"feda2v.{key}={value}" for key, value in options.items())]
-        subprocess.run(command, check=True, cwd=ROOT)
-    return directory
+        options = {**job.options, **TRAINING, "generator_checkpoint_dir": str(RUNS / store / "files" / kind)}
+        arguments = ["--config", str(ROOT / f"config/feda2v/{job.config}.json")]
+        arguments += [f"--num_runs={SEEDS}", f"--save_iter={ROUNDS}", f"--fsdd_file={fsdd}", *job.flags]
+        config = load_config([*arguments, "--cfg-options", *(f"feda2v.{k}={v}" for k, v in options.items())])
+        if job.config not in held:
+            held[job.config] = made.hold(config, made.load_store(config, print))
+        # Runs that differ in nothing that is compiled share their programs.
+        shared = (job.config, job.flags, job.options.get("synthetic_samples_per_class"))
+        shared += (kind,) if job.config == FIRST else ()
+        with StopRequest() as stop, plain_numerics():
+            results = run_cases(config, held[job.config], places[name], stop, programs.setdefault(shared, {}))
+        if results is None:
+            raise SystemExit(stop.exit_status)
+        print(f"{name}: {', '.join(case.label for case in cases_of(config))}, {SEEDS} seeds", flush=True)
+        write_files(places[name], results, f"a2v_{store}")
+    return places
 
 
 def leaving(found: Mapping[str, Path]) -> dict[str, Any]:
@@ -153,7 +177,7 @@ def aggregators(found: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def counts() -> dict[str, Any]:
-    """What the server has of three clients: 15 classes that nobody shares, then classes that all share; 10 per class."""
+    """What the server has of three clients: 15 classes that nobody shares, then 5 that all do; 10 per class."""
     import jax
 
     from learned_aggregation.generators.base import Training
@@ -173,7 +197,10 @@ def counts() -> dict[str, Any]:
             outputs = {label: np.full(768, label, np.float32) for label in labels}
             server.receive(client.client_id, client.generate_synthetic_samples(outputs))
         together = server.aggregate_synthetic_samples()
-        told[name] = {"total": sum(map(len, together.values())), "per_class": [len(of) for of in together.values()]}
+        told[name] = {
+            "total": sum(map(len, together.values())),
+            "per_class": [len(of) for of in together.values()],
+        }
     return told
 
 
@@ -232,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = {"counts": counts, "memory": memory, "sampling": lambda: sampling(asked.into)}[asked.name]()
     else:
         made = jobs(asked.store, asked.name)
-        found = {name: run_missing(asked.store, name, job, asked.fsdd_file) for name, job in made.items()}
+        found = run_missing(asked.store, made, asked.fsdd_file)
         if asked.name == "leaving":
             told = leaving(found)
         elif asked.name == "aggregators":

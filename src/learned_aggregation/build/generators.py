@@ -47,7 +47,9 @@ MEASURED = (*METRICS, LEFT)
 
 
 class Held(NamedTuple):
-    """What the clients hold: the store in units of its root mean square, each one's training examples, what is held out.
+    """What the clients hold: the store in units of its root mean square, the training examples of each, what is
+    held out.
+
 
     conditions: of each class [Y, ...], which everyone knows. left: the classes that only the leaving client holds.
     """
@@ -247,5 +249,6 @@ def check_rule(config: Config) -> None:
     learned_theta(config)
     if config.parametrization != "standard":
         raise UserError(
-            f"parametrization: expected 'standard' with run_type 'feda2v', got {config.parametrization!r}. Leave it out."
+            f"parametrization: expected 'standard' with run_type 'feda2v', got "
+            f"{config.parametrization!r}. Leave it out."
         )

@@ -82,7 +82,7 @@ class GeneratorClient:
         return path
 
     def load_generator_checkpoint(self, path: str | Path | None = None) -> bool:
-        """Whether there was a file: by default this client's newest. Without one the generator stays as it is, and says so.
+        """Whether there was a file: by default this client's newest. Without one the generator stays, and says so.
 
         Raises:
           UserError: a file that cannot be used.

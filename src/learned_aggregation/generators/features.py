@@ -1,4 +1,4 @@
-"""Embeddings without an encoder: log-mel frames through a frozen network of random weights. A stand-in, said plainly."""
+"""Embeddings without an encoder: log-mel frames through a frozen network of random weights. Stand-ins, said plainly."""
 
 import numpy as np
 from jaxtyping import Float

@@ -133,8 +133,8 @@ def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         import torch
     except ImportError:
         raise UserError(
-            f"{path}: expected torch to be installed to read a .pt file, got none. Install torch, or save the generator "
-            "as .safetensors."
+            f"{path}: expected torch to be installed to read a .pt file, got none. Install torch, or save the "
+            "generator as .safetensors."
         ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -10,7 +10,6 @@ from learned_aggregation.generators.base import by_gradient, optimizer_of
 from learned_aggregation.generators.layers import cosine, flat_condition, run_stack, stack
 from learned_aggregation.types import Batch, Key, Metrics, Params
 
-
 MOMENTS = 30.0
 """What the distance of the moments counts in G's loss: means over thousands of numbers, beside a sum of two terms."""
 
@@ -19,8 +18,8 @@ class ConditionedGANGenerator(NamedTuple):
     """G: [z; c] -> h -> h -> x; D: [x; c] -> h -> h -> a logit; LeakyReLU(0.2).
 
     Both take one step at once, D on softplus(-D(x)) + softplus(D(G)), G on softplus(-D(G)) + .1 (1 - cosine) +
-    30 beta the distance of the batch's mean and spread from the real one's, which keeps G from one sample per class. Real and
-    made inputs of D carry the same noise.
+    30 beta the distance of the batch's mean and spread from the real one's, which keeps G from one sample per class.
+    Real and made inputs of D carry the same noise.
 
     Args: as of ConditionedVAEGenerator; beta is of the distance of the moments.
     References:

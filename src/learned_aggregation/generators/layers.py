@@ -1,6 +1,7 @@
 """Dense layers as PyTorch lays them out: weight [out, in], bias [out]; files of both fit each other."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -26,8 +27,9 @@ def apply(layer: Any, x: Float[Array, "B in"]) -> Float[Array, "B out"]:
 def stack(key: Key, sizes: Sequence[int]) -> dict[str, dict[str, Array]]:
     """Dense layers with a LeakyReLU between them; "0", "2", "4", ... as in a torch Sequential."""
     keys = jax.random.split(key, len(sizes) - 1)
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
-    return {str(2 * i): dense(k, *pair) for i, (k, pair) in enumerate(zip(keys, pairs, strict=True))}
+    return {
+        str(2 * i): dense(k, *pair) for i, (k, pair) in enumerate(zip(keys, pairwise(sizes), strict=True))
+    }
 
 
 def run_stack(layers: Any, x: Float[Array, "B in"], *, last: bool = False) -> Float[Array, "B out"]:

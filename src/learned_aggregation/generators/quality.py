@@ -12,8 +12,8 @@ Flat = Float[np.ndarray, "n X"]
 
 
 class Quality(NamedTuple):
-    """cosine: of the samples' mean to the mean of the real embeddings. sample_cosine: the mean cosine of a sample to the
-    latter; real_cosine: of a real one to it, which says how high it can be.
+    """cosine: of the samples' mean to the mean of the real embeddings. sample_cosine: the mean cosine of a sample to
+    the latter; real_cosine: of a real one to it, which says how high it can be.
 
     spread: root mean square distance of the samples from their mean, over that of the real ones from theirs.
     nearest: median distance of a sample to the nearest training example, over the root of the numbers; real_nearest: of

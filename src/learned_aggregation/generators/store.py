@@ -47,9 +47,9 @@ def write_store(path: str, store: Store) -> None:
 
 
 def read_store(path: str) -> Store:
-    """A store's file: `audio` [n, S, D], `clip` [n, S, V] or [n, V], `label` [n], `client` [n]; optional: is_test, classes.
+    """A store's file: `audio` [n, S, D], `clip` [n, S, V] or [n, V], `label` [n], `client` [n], is_test, classes.
 
-    Without is_test a fifth of each class of each client is held out, the same in every run.
+    The last two are optional: without is_test a fifth of each class of each client is held out, the same in every run.
 
     Raises:
       UserError: there is no such file, an array is missing or they do not fit each other.
@@ -89,8 +89,8 @@ def read_store(path: str) -> Store:
 
 def _unusable(path: str, got: str) -> UserError:
     return UserError(
-        f"store_path: expected an .npz of float audio [n, S, D] and clip [n, S, V] or [n, V] and whole label and client "
-        f"[n], got {path!r} ({got}). Name such a file."
+        f"store_path: expected an .npz of float audio [n, S, D] and clip [n, S, V] or [n, V] and whole label and "
+        f"client [n], got {path!r} ({got}). Name such a file."
     )
 
 

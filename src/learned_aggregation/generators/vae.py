@@ -10,7 +10,6 @@ from learned_aggregation.generators.base import by_gradient, optimizer_of
 from learned_aggregation.generators.layers import apply, cosine, dense, flat_condition, run_stack, stack
 from learned_aggregation.types import Batch, Key, Metrics, Params
 
-
 MEMORY = 0.98
 """What the moments of the latents keep of themselves at each step."""
 
@@ -40,7 +39,7 @@ class ConditionedVAEGenerator(NamedTuple):
     References:
       Sohn et al., "Learning Structured Output Representation using Deep Conditional Generative Models", NeurIPS 2015;
       Rybkin et al., "Simple and Effective VAE Training with Calibrated Decoders", ICML 2021, arXiv:2006.13202 (v);
-      Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, arXiv:1903.12436 (the latents' moments).
+      Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, arXiv:1903.12436 (latents).
     """
 
     input_dim: int = 512
@@ -87,10 +86,7 @@ class ConditionedVAEGenerator(NamedTuple):
         mu, log_variance = self.encode(params, seen, c)
         z = mu + jnp.exp(log_variance / 2) * jax.random.normal(latent_key, mu.shape)
         made = self.decode(params, z, c)
-        squared = squared_error(x, made)
-        # The likelihood's variance that fits the batch best; the gradient doesn't pass through it.
-        left = jax.lax.stop_gradient(jnp.mean(squared) / x.shape[-1])
-        error = squared / (2 * jnp.maximum(left, self.noise**2))
+        error = summed_error(x, made, self.noise)
         divergence = kl_divergence(mu, log_variance)
         likeness = cosine(x, made)
         loss = jnp.mean(error + warmth * self.beta * divergence + 0.1 * (1 - likeness))
@@ -123,9 +119,14 @@ class ConditionedVAEGenerator(NamedTuple):
         return audio.reshape(audio.shape[0], -1), c
 
 
-def squared_error(x: Float[Array, "B X"], made: Float[Array, "B X"]) -> Float[Array, "B"]:
-    """Summed over the numbers of an example, not their mean: see ConditionedVAEGenerator."""
-    return jnp.sum((x - made) ** 2, -1)
+def summed_error(x: Float[Array, "B X"], made: Float[Array, "B X"], noise: float) -> Float[Array, "B"]:
+    """|x - made|^2 / (2 v), summed over the numbers of an example, not their mean: see ConditionedVAEGenerator.
+
+    No gradient passes through v, the mean squared error of the batch and at least noise^2.
+    """
+    squares = (x - made) ** 2
+    left = jax.lax.stop_gradient(jnp.mean(squares))
+    return jnp.sum(squares, -1) / (2 * jnp.maximum(left, noise**2))
 
 
 def kl_divergence(mu: Float[Array, "B Z"], log_variance: Float[Array, "B Z"]) -> Float[Array, "B"]:

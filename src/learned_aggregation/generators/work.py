@@ -47,7 +47,7 @@ def with_generators(work: ClientWork, generator: Generator, training: Training) 
 
 
 def sending_samples(work: ClientWork, numbers: int) -> ClientWork:
-    """`work`, with samples of so many numbers going up with each client's adapter, float32, and a label for each set."""
+    """`work`, with samples of so many numbers going up with each client's adapter, float32, labels included."""
 
     def traffic(params: Params) -> Traffic:
         rest = work.traffic(params)

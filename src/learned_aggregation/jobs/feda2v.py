@@ -71,17 +71,11 @@ def run(config: Config, command: str) -> Finished:
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         facts |= {"metrics": metric_facts({task: made.MEASURED})}
         directory = RunDirectory(path, config_text(config), facts)
-        results: list[dict[str, Any]] = []
-        programs: dict[str, Programs] = {}
         with StopRequest() as stop:
-            for seed in range(config.seed, config.seed + config.num_runs):
-                for case in cases_of(config):
-                    one = _Case(config, held, case, seed, path)
-                    found = one.finished() or one.run(stop, programs)
-                    if found is None:
-                        say(f"stopped, saved; go on with the same command: {path}")
-                        return Finished(stop.exit_status, path)
-                    results.append(found)
+            results = run_cases(config, held, path, stop, {})
+        if results is None:
+            say(f"stopped, saved; go on with the same command: {path}")
+            return Finished(stop.exit_status, path)
         write_files(path, results, task)
         directory.finish(table_note="Mean ± 95 % interval over seeds.")
         report = write_report(path)
@@ -90,6 +84,25 @@ def run(config: Config, command: str) -> Finished:
                 print_comparison(path)
         say(f"table: {path / 'table.csv'}  report: {report}")
         return Finished(0, path)
+
+
+def run_cases(
+    config: Config, held: made.Held, path: Path, stop: StopRequest, programs: dict[str, Programs]
+) -> list[dict[str, Any]] | None:
+    """All cases with every seed, seeds outermost, but those whose result lies in `path`; None where it was stopped.
+
+    Args:
+      programs: case -> its compiled programs, of runs that differ in generators, samples and seed alone; added to.
+    """
+    results = []
+    for seed in range(config.seed, config.seed + config.num_runs):
+        for case in cases_of(config):
+            one = _Case(config, held, case, seed, path)
+            found = one.finished() or one.run(stop, programs)
+            if found is None:
+                return None
+            results.append(found)
+    return results
 
 
 class _Case:
@@ -180,7 +193,7 @@ class _Case:
         return result
 
     def make_clients(self) -> None:
-        """Run 1: all clients, their generators new or, with both flags, as they were saved. Run 2: those with a file."""
+        """Run 1: all clients, their generators new or, with both flags, as saved. Run 2: those with a file."""
         if not (self.case.trains or self.case.sends):
             return
         for number in range(len(self.held.rows)):
