@@ -37,6 +37,7 @@ WINGS = (
     ("meta_training",),
     ("split",),
     ("ssl",),
+    ("generators",),
     ("config",),
     ("build",),
     ("report",),

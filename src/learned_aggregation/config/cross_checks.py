@@ -20,6 +20,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     _check_sizes(values, where)
     _check_stream(values, where)
     _check_run_type(values, where)
+    _check_feda2v(values, where)
     _check_objective(values, where)
     _check_whole_runs(values, where)
 
@@ -52,12 +53,30 @@ def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> Non
 
 def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
-    for run_type, name in (("sweep", "sweep_config"), ("compare", "entrants"), ("split", "split"), ("siammae", "siammae")):
+    needed = {"sweep": "sweep_config", "compare": "entrants"} | {run: run for run in ("split", "siammae", "feda2v")}
+    for run_type, name in needed.items():
         if values["run_type"] == run_type and not values[name]:
             refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
         if values["run_type"] != run_type and values[name]:
             remedy = f"Add --run_type {run_type}, or leave {name} out."
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
+
+
+def _check_feda2v(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """All clients take part in every round, but those that have left."""
+    options, clients = values["feda2v"], values["num_grads"]
+    if not options:
+        return
+    if values["num_clients"] not in (None, clients):
+        expected = f"num_grads, {clients}, with run_type 'feda2v', whose clients all take part"
+        refuse(where("num_clients"), expected, values["num_clients"], "Leave it out.")
+    if values["dropout"] and options["use_pretrained_generators"]:
+        expected = "0 with use_pretrained_generators"
+        refuse(where("dropout"), expected, values["dropout"], "Set leaving_client for a client that leaves.")
+    leaving = options["leaving_client"]
+    if leaving is not None and not leaving < clients > 1:
+        expected = f"a client below num_grads, {clients}, and another one that stays"
+        refuse(f"{where('feda2v')}.leaving_client", expected, leaving, "Lower it, or raise num_grads.")
 
 
 def _check_tasks(values: Mapping[str, Any], where: Callable[[str], str]) -> None:

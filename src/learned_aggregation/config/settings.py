@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learned_aggregation.config.cross_checks import check_together
+from learned_aggregation.config.feda2v_options import check_feda2v
 from learned_aggregation.config.kinds import (
     Check,
     Kind,
@@ -57,7 +58,7 @@ from learned_aggregation.config.sweep_config import (
     check_sweep_config,
 )
 
-RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split", "siammae")
+RUN_TYPES = ("meta-train", "benchmark", "sweep", "compare", "split", "siammae", "feda2v")
 META_LOSS_SPLITS = ("same_data", "train", "inner_valid", "outer_valid", "test")
 
 
@@ -79,6 +80,7 @@ RULE = "the aggregator"
 INNER = "inner problem"
 SPLIT = "split learning"
 VIDEOS = "videos"
+FEDA2V = "generators on clients"
 META = "meta-training"
 TEST = "meta-testing"
 SAVE = "checkpoints"
@@ -230,6 +232,14 @@ class Config:
         Kind(check_siammae, "DICT"),
         VIDEOS,
         "of run_type siammae: training in one place and the probe of propagated masks; see docs/siammae.md",
+        flag=False,
+    )
+
+    feda2v: Mapping[str, Any] = setting(
+        {},
+        Kind(check_feda2v, "DICT"),
+        FEDA2V,
+        "of run_type feda2v: adapters and generators on clients, run 1 and run 2; see docs/generators.md",
         flag=False,
     )
 

@@ -41,7 +41,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
     References:
       Jackson et al., "Jakobovski/free-spoken-digit-dataset", 2018 (CC BY-SA 4.0).
     """
-    clips, digit, speaker, is_test = _read(options)
+    clips, digit, speaker, is_test = read_clips(options)
     images = np.stack([picture(clip, size) for clip in clips])[..., None]
     rest = np.flatnonzero(~is_test)
     rest = rest[stratified_order(speaker[rest].astype(int) * NUM_CLASSES + digit[rest])]
@@ -79,7 +79,7 @@ def mel_bands(count: int) -> Float[np.ndarray, "count bins"]:
     return bands / bands.sum(axis=1, keepdims=True)
 
 
-def _read(options: DataOptions) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+def read_clips(options: DataOptions) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     """The clips, and each one's digit, speaker and whether it is the set's own test."""
     if options.fsdd_file is None:
         raise UserError(

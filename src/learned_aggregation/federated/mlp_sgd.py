@@ -53,7 +53,8 @@ def sgd_training(task: Task, rate: float | Array, remat: bool = False) -> LocalT
             return by_program(rate, params, model_state, key, batches)
         if batches["image"].dtype != jnp.uint8:
             return any_images(rate, params, model_state, key, batches)
-        delta, loss = _reversible(known, jnp.asarray(rate, jnp.float32), params, batches)
+        found: Any = _reversible(known, jnp.asarray(rate, jnp.float32), params, batches)
+        delta, loss = found
         return delta, model_state, loss
 
     def run_as_local_training(params, model_state, client_state, key, batches):

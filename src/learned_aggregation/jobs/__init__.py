@@ -16,6 +16,7 @@ JOBS = Registry(
         "compare": f"{_HERE}.compare:run",
         "split": f"{_HERE}.split:run",
         "siammae": f"{_HERE}.siammae:run",
+        "feda2v": f"{_HERE}.feda2v:run",
     },
 )
 

@@ -13,6 +13,7 @@ from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
 from learned_aggregation.report.files import Csv, numbers, read_csv, read_json, read_text
 from learned_aggregation.report.formats import format_estimate, format_number, heading, metric_heading
+from learned_aggregation.report.generators import component_plots, loss_plots, quality_table
 from learned_aggregation.report.measures import read_measures
 from learned_aggregation.report.plots import (
     Plot,
@@ -45,6 +46,9 @@ class Run(NamedTuple):
     comparison: Csv | None
     partition: Csv | None
     clients: Csv | None
+    generators: Csv | None
+    quality: Csv | None
+    samples: Csv | None
     sweep: Sweep | None
     config: str | None
 
@@ -53,7 +57,10 @@ class Run(NamedTuple):
         """The CSV files that are there."""
         return [
             table
-            for table in (self.metrics, self.rounds, self.comparison, self.partition, self.clients)
+            for table in (
+                *(self.metrics, self.rounds, self.comparison, self.partition, self.clients),
+                *(self.generators, self.quality, self.samples),
+            )
             if table
         ]
 
@@ -61,9 +68,9 @@ class Run(NamedTuple):
 def write_report(run_dir: str | Path) -> Path:
     """Writes `report.html` and `figures/*.png` of a run directory, each atomically.
 
-    Reads run.json, config.py, metrics.csv, rounds.csv, table.csv, sweep.csv, sweep.json, partition.csv, clients.csv; a
-    section is shown for each file that is there. Lines that a killed run left half-written are skipped, and
-    counted on the page.
+    Reads run.json, config.py, metrics.csv, rounds.csv, table.csv, sweep.csv, sweep.json, partition.csv, clients.csv,
+    generators.csv, quality.csv, samples.csv; a section is shown for each file that is there. Lines that a killed run
+    left half-written are skipped, and counted on the page.
 
     Args:
       run_dir: a run's directory, finished or not.
@@ -88,10 +95,10 @@ def write_report(run_dir: str | Path) -> Path:
 
 def read_run(path: Path) -> Run:
     """Reads all files of a run directory."""
-    names = ("metrics", "rounds", "table", "partition", "clients")
-    metrics, rounds, comparison, partition, clients = (read_csv(path / f"{name}.csv") for name in names)
+    names = ("metrics", "rounds", "table", "partition", "clients", "generators", "quality", "samples")
+    tables = [read_csv(path / f"{name}.csv") for name in names]
     about, config = read_json(path / "run.json"), read_text(path / "config.py")
-    return Run(path, about, metrics, rounds, comparison, partition, clients, read_sweep(path), config)
+    return Run(path, about, *tables, read_sweep(path), config)
 
 
 def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
@@ -102,16 +109,20 @@ def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
     partition = partition_plots(run.partition) if run.partition else []
     meta = meta_plots(run.metrics) if run.metrics else []
     cut = cut_plots(run.comparison, read_measures(run.about)) if run.comparison else []
+    generators = loss_plots(run.generators) if run.generators else []
+    generators += component_plots(run.samples) if run.samples else []
+    quality = table_html(quality_table(run.quality)) if run.quality else ""
     sections = [
         summary_section(run, items),
         section("At the cut", figures(cut)),
         curves_section(items, tasks),
+        section("Generators", figures(generators) + quality if generators or quality else ""),
         sweep_section(run.sweep, sweep),
         section("Partition", figures(partition)),
         section("Clients", table_html(clients_table(run.clients)) if run.clients else ""),
         meta_section(run.metrics, meta),
     ]
-    plots = [plot for group in (*tasks.values(), sweep, partition, meta, cut) for plot in group]
+    plots = [plot for group in (*tasks.values(), sweep, partition, meta, cut, generators) for plot in group]
     return [text for text in sections if text], plots
 
 

@@ -234,10 +234,10 @@ def steps_and_history(
     if banked:
         bases, by = terms(tensors, velocities, effective, shared)
         networks = [bank.opened(weights, one) for one in by]
-        velocities = [jnp.stack(t.found.sums.momenta) for t in tensors]
+        moved = [jnp.stack(t.found.sums.momenta) for t in tensors]
     else:
         bases, networks = [terms] * len(tensors), [weights] * len(tensors)
-        velocities = [
+        moved = [
             v if isinstance(v, tuple) else t.found.velocity.reshape(v.shape)
             for t, v in zip(tensors, velocities, strict=True)
         ]
@@ -248,4 +248,4 @@ def steps_and_history(
             made, last = step(network, t, base.stacked(), effective, shared, limits)
         steps.append(made)
         kept.append(t.history._replace(step=last))
-    return steps, tuple(kept), tuple(velocities)
+    return steps, tuple(kept), tuple(moved)
