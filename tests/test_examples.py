@@ -53,6 +53,7 @@ def test_every_script_is_tested():
         "drop_in",
         "split_learning",
         "masked_modelling",
+        "generators",
     }
 
 
@@ -89,6 +90,14 @@ def test_the_notebook_runs(monkeypatch, tmp_path, capsys):
     assert losses["pretrained"] < losses["FedAvg"]
 
 
+def test_a_client_leaves_and_its_generator_stays(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["generators.py", "8"])
+    runpy.run_path(str(EXAMPLES / "generators.py"))
+    told = re.search(r"that left: (\S+) without samples, (\S+) with them", capsys.readouterr().out)
+    assert told
+    assert float(told[2]) > float(told[1]) + 0.3
+
+
 def test_split_learning_in_two_stages(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["split_learning.py", "3"])
     runpy.run_path(str(EXAMPLES / "split_learning.py"))
@@ -106,3 +115,11 @@ def test_masked_modelling_whose_layers_freeze(monkeypatch, capsys):
     bits = [int(re.search(r"(\d+) bits", line)[1]) for line in told]
     assert len(bits) == 3
     assert bits[0] > bits[1] > bits[2]
+
+
+def test_a_generator_outlives_its_client(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["generators.py", "20"])
+    runpy.run_path(str(EXAMPLES / "generators.py"))
+    told = re.search(r"that left: (\S+) without samples, (\S+) with them", capsys.readouterr().out)
+    assert told
+    assert float(told[2]) > float(told[1]) + 0.2

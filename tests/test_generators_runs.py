@@ -111,7 +111,9 @@ def test_run_1_and_run_2(place, capsys, monkeypatch):
     first = config_file("first", FIRST)
     status, said = run(first, capsys)
     assert status == 0
-    expected = {f"client_{i}_generator{end}.safetensors" for i in range(2) for end in ("", "_round_5", "_round_6")}
+    expected = {
+        f"client_{i}_generator{end}.safetensors" for i in range(2) for end in ("", "_round_5", "_round_6")
+    }
     whole = generators()
     assert whole.keys() == expected
     for text in (
@@ -261,11 +263,19 @@ def test_killed_at_random_moments_run_1_ends_as_if_it_never_was(place):
         ({"generator_type": "diffusion"}, {}, "feda2v.generator_type: expected one of vae, gan, gaussian"),
         ({"generator_training_epochs": 0}, {}, "feda2v.generator_training_epochs: expected a whole number"),
         ({"generator_augmentation_noise": 0}, {}, "feda2v.generator_augmentation_noise: expected"),
-        ({"use_generator": False} | FIRST, {}, "feda2v.generator_training_mode: expected False without use_gen"),
+        (
+            {"use_generator": False} | FIRST,
+            {},
+            "feda2v.generator_training_mode: expected False without use_gen",
+        ),
         ({"store": "esc50", "store_path": None}, {}, "feda2v.store_path: expected the folder of ESC-50"),
         ({"store": "digits"}, {}, "feda2v.store_path: expected None with store 'digits'"),
         ({"store_path": "nowhere.npz"}, {}, "store_path: expected an .npz"),
-        ({"client_classes": "natural"}, {"num_grads": 3}, "num_clients: expected 2 with client_classes 'natural'"),
+        (
+            {"client_classes": "natural"},
+            {"num_grads": 3},
+            "num_clients: expected 2 with client_classes 'natural'",
+        ),
         ({"leaving_client": 2}, {}, "feda2v.leaving_client: expected a client below num_grads, 2"),
         (SECOND, {"dropout": 0.5}, "dropout: expected 0 with use_pretrained_generators, got 0.5"),
         ({}, {"num_clients": 5}, "num_clients: expected num_grads, 2, with run_type 'feda2v'"),

@@ -67,7 +67,9 @@ def claims() -> list[Claim]:
             _passed,
             fresh=True,
         ),
-        Claim("memory", "6. 100,000 samples per class stay within a stated bound", (*table, "memory"), _memory),
+        Claim(
+            "memory", "6. 100,000 samples per class stay within a stated bound", (*table, "memory"), _memory
+        ),
     ]
 
 
@@ -81,7 +83,9 @@ def _leaving(found: Any) -> Verdict:
         gained, over = one["gained"], one["over_control"]
         standard_error = over["std"] / max(over["seeds"], 1) ** 0.5
         below = over["mean"] < -2 * standard_error
-        parts.append(f"{number} per class: {_text(gained)} points above none, {_text(over)} above the control")
+        parts.append(
+            f"{number} per class: {_text(gained)} points above none, {_text(over)} above the control"
+        )
         if over["mean"] < 0:
             losses.append(f"{number} per class{', beyond 2 standard errors' if below else ''}")
         met = met and gained["mean"] >= GAINED and gained["seeds"] >= SEEDS and not below
@@ -131,14 +135,18 @@ def _aggregators(found: Any) -> Verdict:
 def _gan(found: Any) -> Verdict:
     gained = found["gained"]
     return Verdict(
-        f"{_text(gained)} points on the classes that left", _ranges(found["quality"]), gained["mean"] >= GAINED
+        f"{_text(gained)} points on the classes that left",
+        _ranges(found["quality"]),
+        gained["mean"] >= GAINED,
     )
 
 
 def _counts(found: Any) -> Verdict:
     disjoint, shared = found["disjoint"], found["shared"]
     met = disjoint == {"total": 150, "per_class": [10] * 15} and set(shared["per_class"]) == {30}
-    figure = f"{disjoint['total']} over {len(disjoint['per_class'])} classes; {shared['per_class'][0]} per class"
+    figure = (
+        f"{disjoint['total']} over {len(disjoint['per_class'])} classes; {shared['per_class'][0]} per class"
+    )
     return Verdict(figure, f"shared: {shared['total']} over {len(shared['per_class'])} classes", met)
 
 

@@ -81,13 +81,13 @@ def train(
         warmth = jnp.minimum(1.0, state.epoch / jnp.maximum(training.warm_epochs, 1e-6))
 
         def step(carry, inputs):
-            params, optimizer, metrics = generator.step(*carry, *inputs, warmth)
+            (params, optimizer), (batch, key) = carry, inputs
+            params, optimizer, metrics = generator.step(params, optimizer, batch, key, warmth)
             return (params, optimizer), metrics["loss"]
 
-        carry, losses = jax.lax.scan(
-            step, (state.params, state.optimizer), (batches, jax.random.split(key, steps))
-        )
-        return GeneratorState(*carry, state.epoch + 1), jnp.mean(losses)
+        start = (state.params, state.optimizer)
+        (params, optimizer), losses = jax.lax.scan(step, start, (batches, jax.random.split(key, steps)))
+        return GeneratorState(params, optimizer, state.epoch + 1), jnp.mean(losses)
 
     state, losses = jax.lax.scan(epoch, state, jax.random.split(key, training.epochs))
     return state, losses[-1]

@@ -130,7 +130,7 @@ def _check_type(about: dict[str, Any], generator_type: str) -> None:
 def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(generator_state_dict by path, the plain values)."""
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"{path}: expected torch to be installed to read a .pt file, got none. Install torch, or save the "

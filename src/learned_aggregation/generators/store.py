@@ -3,7 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,7 +41,7 @@ def write_store(path: str, store: Store) -> None:
       RunError: the disk refused.
     """
     content = io.BytesIO()
-    fields = store._asdict() | {"classes": np.array(store.classes)}
+    fields: dict[str, Any] = store._asdict() | {"classes": np.array(store.classes)}
     np.savez_compressed(content, **fields)
     write_atomic(Path(path), content.getvalue())
 
