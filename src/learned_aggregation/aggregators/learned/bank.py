@@ -151,9 +151,16 @@ def opened(weights: dict[str, Array], by: Float[Array, ""]) -> dict[str, Array]:
 
 def step_of(weighed: Weighed, tensor: int, mean: Float[Array, "N"], history: History) -> Float[Array, "N"]:
     """The base of one tensor."""
-    slow_root = history.momentum[NORMALISED] * lax.rsqrt(history.second + TINY)
     along = weighed.momenta[tensor] @ history.momentum
-    return weighed.mean[tensor] * mean + along + weighed.slow_root[tensor] * slow_root
+    return weighed.mean[tensor] * mean + along + weighed.slow_root[tensor] * slow_root(history)
+
+
+def slow_root(history: History) -> Float[Array, "N"]:
+    """The momentum over the root of the second moment.
+
+    Never a quotient by the second moment: 1 / TINY^2, in that one's derivative, is infinite in float32.
+    """
+    return history.momentum[NORMALISED] * lax.rsqrt(history.second + TINY)
 
 
 def init_velocity() -> Float[Array, "3"]:

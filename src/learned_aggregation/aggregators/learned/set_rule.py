@@ -212,7 +212,7 @@ def banked_steps(
         jnp.stack([jnp.sum(c.mean**2) for c in cohorts]),
         jnp.stack([jnp.sum(h.step**2) for h in histories]),
         jnp.stack([c.size * n if n else jnp.float32(0.0) for c, n in zip(cohorts, counts, strict=True)]),
-        jnp.stack([jnp.sum(h.momentum[bank.NORMALISED] ** 2 / (h.second + TINY)) for h in histories]),
+        jnp.stack([jnp.sum(bank.slow_root(h) ** 2) for h in histories]),
     )
     sizes = bank.sizes_of(squares, jnp.stack([jnp.sum(p * p) for p in leaves]), counts)
     of_tensors = zip(zip(*sizes, strict=True), cohorts, histories, strict=True)
