@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learned_aggregation.aggregators import get_aggregator
-from learned_aggregation.aggregators.learned import bank
+from learned_aggregation.aggregators.learned import bank, set_rule
 from learned_aggregation.aggregators.learned.set_features import MOMENTUM_DECAYS
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import ClientUpdate
@@ -133,6 +133,26 @@ def test_clients_one_at_a_time_give_the_same_steps():
         found, other = aggregator.sums.finish(theta, partial, other, PARAMS)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(step), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_derivatives_are_finite_where_some_deltas_are_tiny(packed, monkeypatch):
+    """A second moment of 1e-17 and less beside others of 1e-4: its reciprocal's square is infinite in float32."""
+    monkeypatch.setattr(set_rule, "is_small", lambda tensors: packed)
+    aggregator, theta = rule()
+    params = {"w": jnp.full(20, 0.1)}
+
+    def moved(size):
+        state, total = aggregator.init(theta, params), 0.0
+        for r in range(2):
+            delta = {"w": size * jax.random.normal(jax.random.key(r), (4, 20))}
+            step, state = aggregator.update(theta, update(delta), state, params)
+            total += jnp.sum(step["w"] ** 2)
+        return total
+
+    found = jax.jit(jax.grad(moved))(jnp.where(jnp.arange(20) < 10, 1e-8, 1e-2))
+    assert np.all(np.isfinite(found))
+    assert np.all(np.abs(found[10:]) > 0)
 
 
 def test_closed_it_takes_the_steps_of_the_bank_alone():
