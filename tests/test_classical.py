@@ -271,7 +271,11 @@ def test_adamw_decouples_its_weight_decay():
     np.testing.assert_allclose(local_steps(LOCAL_OPTIMIZERS["adamw"](0.1)), w, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", LOCAL_OPTIMIZERS)
+ANY_MODEL = [name for name in LOCAL_OPTIMIZERS if name != "adamw-finetuning"]
+"""adamw-finetuning is for vision transformers alone: tests/test_ssl_probes.py."""
+
+
+@pytest.mark.parametrize("name", ANY_MODEL)
 def test_local_optimizers_train_a_client_at_traced_rates(name):
     """A sweep over local rates is one program: vmap over the rate, scan over the local steps."""
     batch = regression_batches(jax.random.key(4), 8)

@@ -12,7 +12,7 @@ from learned_aggregation.registry import brought
 
 BAD_ARRAYS = [
     ({"image": IMAGES, "label": LABELS[:5]}, 6, "expected columns of one length, got {'image': 60, 'label': 5}"),
-    ({"x": IMAGES}, 6, r"expected a column image, features or tokens, got x. Say which .*columns=dict\(image="),
+    ({"x": IMAGES}, 6, r"expected a column image, video, features or tokens, got x. Say which .*columns=dict\(image="),
     ({"image": IMAGES, "label": LABELS - 1}, 6, "expected labels from 0 to .* got -1 to 1. Number them from 0"),
     ({"image": IMAGES.astype(int), "label": LABELS}, 6, "expected images as uint8"),
     ({"features": np.ones((60, 3)), "label": LABELS}, 4, "expected 4 features, .* got 3. Change the size"),

@@ -186,8 +186,8 @@ def test_listing_objectives_imports_no_library():
         ),
         (
             {"objective": "regression"},
-            r"^objective: expected one that reads the kind 'image' of the data set digits \(classification\), "
-            r"got 'regression'. Leave it out for classification",
+            r"^objective: expected one that reads the kind 'image' of the data set digits "
+            r"\(classification, finetuning, localmim\), got 'regression'. Leave it out for classification",
         ),
         ({"task": "mlp4_breast_30", "objective": "regression"}, r"the kind 'table' .* breast \(tabular_"),
         ({"task": "mlp4_digits_8,mlp4_diabetes_10", "objective": "classification"}, "data set diabetes"),

@@ -44,7 +44,9 @@ def test_every_published_name_resolves_and_is_listed(capsys):
     assert "embedded" in listed["transformer32_pytext_8"]
     assert listed["mlp32_breast_30"].split()[1] == f"{31 * 32 + 33 * 2:,}"
     assert listed["mlp32_diabetes_10"].split()[1] == str(11 * 32 + 33)
-    assert "language_modelling (text), regression (regression), siammae (video)" in lines[-1]
+    assert (
+        "language_modelling (text), localmim (image), regression (regression), siammae (video)" in lines[-1]
+    )
 
 
 def test_every_family_has_an_embedded_task():

@@ -105,7 +105,7 @@ def read_video(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
         ) from error
     stop = None if count is None else start + count
     try:
-        with av.open(str(path)) as container:
+        with av.container.open(str(path)) as container:
             decoded = itertools.islice(container.decode(video=0), start, stop)
             frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
     except (OSError, ValueError, IndexError) as error:  # PyAV's errors are of these
