@@ -85,11 +85,14 @@ def run_missing(store: str, found: Mapping[str, Job], fsdd: str) -> dict[str, Pa
     """name -> the run's directory, with its results; the jobs' own code, without their reports."""
     from learned_aggregation.build import generators as made
     from learned_aggregation.config.resolve import load_config
+    from learned_aggregation.data.cache import cache_dir
     from learned_aggregation.devices.numerics import plain_numerics
+    from learned_aggregation.devices.parallel import use_compilation_cache
     from learned_aggregation.jobs.feda2v import cases_of, run_cases
     from learned_aggregation.jobs.feda2v_files import write_files
     from learned_aggregation.runs.interrupts import StopRequest
 
+    use_compilation_cache(cache_dir() / "compiled")
     places = {name: RUNS / store / name for name in found}
     held: dict[str, made.Held] = {}
     programs: dict[Any, dict[str, Any]] = {}

@@ -48,7 +48,7 @@ SCRIPTS = {
 
 
 def test_every_script_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in", "split_learning"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "drop_in", "split_learning", "generators"}
 
 
 SLOW = ("meta_train", "own_aggregator")
@@ -82,6 +82,14 @@ def test_the_notebook_runs(monkeypatch, tmp_path, capsys):
     assert "the learned aggregator is at" in capsys.readouterr().out
     losses = dict(zip(names["result"].table["entrant"], names["result"].table["test_loss"], strict=True))
     assert losses["pretrained"] < losses["FedAvg"]
+
+
+def test_a_client_leaves_and_its_generator_stays(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["generators.py", "8"])
+    runpy.run_path(str(EXAMPLES / "generators.py"))
+    told = re.search(r"that left: (\S+) without samples, (\S+) with them", capsys.readouterr().out)
+    assert told
+    assert float(told[2]) > float(told[1]) + 0.3
 
 
 def test_split_learning_in_two_stages(monkeypatch, capsys):
