@@ -115,11 +115,3 @@ def test_masked_modelling_whose_layers_freeze(monkeypatch, capsys):
     bits = [int(re.search(r"(\d+) bits", line)[1]) for line in told]
     assert len(bits) == 3
     assert bits[0] > bits[1] > bits[2]
-
-
-def test_a_generator_outlives_its_client(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["generators.py", "20"])
-    runpy.run_path(str(EXAMPLES / "generators.py"))
-    told = re.search(r"that left: (\S+) without samples, (\S+) with them", capsys.readouterr().out)
-    assert told
-    assert float(told[2]) > float(told[1]) + 0.2

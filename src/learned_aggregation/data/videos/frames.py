@@ -97,7 +97,7 @@ def read_video(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
       UserError: PyAV is not there (`pip install av`), it cannot decode the file, the file has one frame or none.
     """
     try:
-        import av  # pyright: ignore[reportMissingImports]  # an extra
+        from av import open as open_video  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UserError(
             f"{path}: expected the library av (PyAV) to decode videos, got none. "
@@ -105,7 +105,7 @@ def read_video(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
         ) from error
     stop = None if count is None else start + count
     try:
-        with av.container.open(str(path)) as container:
+        with open_video(str(path)) as container:
             decoded = itertools.islice(container.decode(video=0), start, stop)
             frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
     except (OSError, ValueError, IndexError) as error:  # PyAV's errors are of these
