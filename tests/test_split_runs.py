@@ -63,6 +63,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_its_files_and_how_it_goes_on(place, capsys, monkeypatch):
     """All in one, as compiling is dear: a run, started again, killed and resumed, its autoencoder loaded."""
     argv = config_file(f"{OPTIONS}, {CASES}")
