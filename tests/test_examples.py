@@ -52,7 +52,6 @@ def test_every_script_is_tested():
         *SCRIPTS,
         "drop_in",
         "split_learning",
-        "masked_modelling",
         "generators",
     }
 

@@ -102,7 +102,6 @@ def no_report(monkeypatch):
     monkeypatch.setattr(feda2v, "write_report", lambda path: path / "report.html")
 
 
-@pytest.mark.slow
 def test_run_1_and_run_2(place, capsys, monkeypatch, no_report):
     """All in one, as compiling is dear: run 1, stopped and resumed; both flags; run 2 with and without run 1."""
     second = config_file("second", SECOND)
