@@ -210,7 +210,7 @@ def test_a_learned_aggregator_and_a_control_go_the_same_way(place, capsys, no_re
     status, _ = run(config_file("first", FIRST | options, num_inner_steps=2), capsys)
     assert status == 0
     argv = config_file("second", SECOND | options, num_inner_steps=4)
-    status, said = run([*argv, "--test_checkpoint", "lagg-set"], capsys)
+    status, said = run([*argv, "--optimizer", "fedlagg-set", "--test_checkpoint", "lagg-set"], capsys)
     assert status == 0
     assert "collected 40 samples" in said
     [found] = curves("second").values()
