@@ -52,6 +52,7 @@ def test_every_script_is_tested():
         *SCRIPTS,
         "drop_in",
         "split_learning",
+        "masked_modelling",
         "generators",
     }
 

@@ -104,6 +104,7 @@ def no_report(monkeypatch):
     monkeypatch.setattr(feda2v, "write_report", lambda path: path / "report.html")
 
 
+@pytest.mark.slow
 def test_run_1_and_run_2(place, capsys, monkeypatch, no_report):
     """All in one, as compiling is dear: run 1, stopped and resumed; both flags; run 2 with and without run 1."""
     second = config_file("second", SECOND)
@@ -221,7 +222,7 @@ def test_a_learned_aggregator_and_a_control_go_the_same_way(place, capsys, no_re
 
 @pytest.mark.slow
 def test_killed_at_random_moments_run_1_ends_as_if_it_never_was(place):
-    """SIGKILL after random rounds, somewhere in the next; files, rounds and metrics are bit for bit those of the run that is never killed."""
+    """SIGKILL after random rounds, somewhere in the next; files, rounds and metrics are those of a run left alone."""
     config_file("first", FIRST, num_inner_steps=20, save_iter=1)
     whole, broken = place / "whole", place / "broken"
     for folder in (whole, broken):

@@ -81,8 +81,8 @@ def train(
         warmth = jnp.minimum(1.0, state.epoch / jnp.maximum(training.warm_epochs, 1e-6))
 
         def step(carry, inputs):
-            (params, optimizer), (batch, step_key) = carry, inputs
-            params, optimizer, metrics = generator.step(params, optimizer, batch, step_key, warmth)
+            (params, optimizer), (batch, key) = carry, inputs
+            params, optimizer, metrics = generator.step(params, optimizer, batch, key, warmth)
             return (params, optimizer), metrics["loss"]
 
         start = (state.params, state.optimizer)

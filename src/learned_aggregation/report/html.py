@@ -96,10 +96,23 @@ def write_report(run_dir: str | Path) -> Path:
 def read_run(path: Path) -> Run:
     """Reads all files of a run directory."""
     names = ("metrics", "rounds", "table", "partition", "clients", "generators", "quality", "samples")
-    tables = {name: read_csv(path / f"{name}.csv") for name in names}
-    tables["comparison"] = tables.pop("table")
+    metrics, rounds, table, *others = (read_csv(path / f"{name}.csv") for name in names)
     about, config = read_json(path / "run.json"), read_text(path / "config.py")
-    return Run(path=path, about=about, **tables, sweep=read_sweep(path), config=config)
+    partition, clients, generators, quality, samples = others
+    return Run(
+        path,
+        about,
+        metrics,
+        rounds,
+        table,
+        partition,
+        clients,
+        generators,
+        quality,
+        samples,
+        read_sweep(path),
+        config,
+    )
 
 
 def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
