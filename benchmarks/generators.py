@@ -57,7 +57,7 @@ def second(store: str, kind: str, samples: int, compare: bool, *flags: str) -> J
 
 def rules(store: str) -> dict[str, Job]:
     """name -> run 2 under another aggregator; FedAvg's is the run with the VAE's 10 samples."""
-    found = {"lagg-set": second(store, "vae", 10, True, "--test_checkpoint=lagg-set")}
+    found = {"lagg-set": second(store, "vae", 10, True, "--optimizer=fedlagg-set", "--test_checkpoint=lagg-set")}
     for rate, momentum in NESTEROV:
         flags = ("--optimizer=diloco", f"--learning_rate={rate}", f"--beta={momentum}")
         found[f"nesterov-{rate:g}-{momentum:g}"] = second(store, "vae", 10, True, *flags)
@@ -128,14 +128,21 @@ def leaving(found: Mapping[str, Path]) -> dict[str, Any]:
         told["samples"][str(samples)] = {
             "vae": _accuracies(vae),
             "control": _accuracies(control),
-            "gained": summary(100 * (last(vae, LEFT) - last(without, LEFT))),
-            "over_control": summary(100 * (last(vae, LEFT) - last(control, LEFT))),
+            "gained": _points(vae, without),
+            "over_control": _points(vae, control),
         }
     return told
 
 
 def _accuracies(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: summary(100 * last(runs, metric)) for name, metric in (("left", LEFT), ("all", ALL))}
+    return {
+        name: summary((100 * last(runs, metric)).tolist()) for name, metric in (("left", LEFT), ("all", ALL))
+    }
+
+
+def _points(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How far ahead on the classes that left, paired by seed."""
+    return summary((100 * (last(runs, LEFT) - last(others, LEFT))).tolist())
 
 
 def quality(directory: Path) -> dict[str, Any]:
@@ -171,9 +178,7 @@ def aggregators(found: Mapping[str, Path]) -> dict[str, Any]:
             "run": name,
             "with": _accuracies(cases[name]["with samples"]),
             "without": _accuracies(cases[name]["without samples"]),
-            "gained": summary(
-                100 * (last(cases[name]["with samples"], LEFT) - last(cases[name]["without samples"], LEFT))
-            ),
+            "gained": _points(cases[name]["with samples"], cases[name]["without samples"]),
         }
         for method, name in chosen.items()
     }
@@ -273,9 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             runs = results_of(found["gan-10"])
             told = {
                 "quality": quality(found["first-gan"]),
-                "gained": summary(
-                    100 * (last(runs["with samples"], LEFT) - last(runs["without samples"], LEFT))
-                ),
+                "gained": _points(runs["with samples"], runs["without samples"]),
             }
     print(json.dumps(told))
     return 0

@@ -1,6 +1,9 @@
 """Generators: their training and samples, files, stores, the client's and server's operations, the parts of a round."""
 
+import sys
 import wave
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +33,8 @@ from learned_aggregation.generators.store import (
     write_store,
 )
 from learned_aggregation.generators.work import with_generators
-from learned_aggregation.types import ClientUpdate, Server
+from learned_aggregation.pretrained.theta_file import named_leaves
+from learned_aggregation.types import ClientState, ClientUpdate, Server
 
 S, D, V = 4, 6, 5
 SIZES = {"input_dim": D, "visual_dim": V, "hidden_dim": 32, "latent_dim": 3, "learning_rate": 3e-3}
@@ -133,7 +137,7 @@ def test_the_default_sizes_are_those_of_people_s_checkpoints():
 
 
 def kind(tmp_path, **changes):
-    return Kind(made(), "vae", Training(2, 1.0), tmp_path, **{"samples_per_class": 10} | changes)
+    return Kind(made(), "vae", Training(2, 1.0), tmp_path)._replace(**changes)
 
 
 def client(tmp_path, number=0, said=None, **changes):
@@ -192,27 +196,46 @@ def test_a_generator_that_cannot_be_used_is_refused_in_a_line(how, tmp_path):
     assert reader.state is before
 
 
-def test_a_torch_file_is_read_if_it_holds_no_code(tmp_path):
-    torch = pytest.importorskip("torch")
+class FakeTensor:
+    def __init__(self, value):
+        self.value = np.array(value)
+
+    def numpy(self):
+        return self.value
+
+
+def fake_torch(monkeypatch, content):
+    """A module `torch` whose `load` gives `content`, or raises it; it is to be asked for weights alone."""
+
+    def load(path, *, map_location, weights_only):
+        assert weights_only is True
+        assert path.is_file()
+        if isinstance(content, Exception):
+            raise content
+        return content
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(load=load))
+
+
+def test_a_torch_file_is_read_if_it_holds_no_code(tmp_path, monkeypatch):
     one = client(tmp_path)
     one.train_node_generator()
-    flat = {
-        f"{part}.{layer}" if not isinstance(leaf, dict) else f"{part}.{layer}.{name}": torch.tensor(np.array(value))
-        for part, layers in one.state.params.items()
-        if part != "latent"
-        for layer, leaf in layers.items()
-        for name, value in (leaf.items() if isinstance(leaf, dict) else [("", leaf)])
-    }  # fmt: skip
+    weights = {part: layers for part, layers in one.state.params.items() if part != "latent"}
+    flat = {name.replace("/", "."): FakeTensor(leaf) for name, leaf in named_leaves(weights).items()}
+    assert flat["encoder.0.weight"].numpy().shape == (32, S * D + S * V)
     content = {"client_id": 1, "round": 4, "generator_type": "vae", "generator_state_dict": flat}
-    torch.save(content, tmp_path / "client_1_generator.pt")
+    (tmp_path / "client_1_generator.pt").write_bytes(b"-")
+    fake_torch(monkeypatch, content)
     other = client(tmp_path, 1)
     assert other.load_generator_checkpoint()
-    assert files.same(
-        {k: v for k, v in other.state.params.items() if k != "latent"},
-        {k: v for k, v in one.state.params.items() if k != "latent"},
-    )
-    torch.save(content | {"generator_state_dict": pytest.raises}, tmp_path / "client_1_generator.pt")
-    with pytest.raises(UserError, match="tensors and plain values"):
+    assert files.same({k: other.state.params[k] for k in weights}, weights)
+    other.train_node_generator()
+    for bad in (RuntimeError("Weights only load failed"), content | {"generator_state_dict": 3}):
+        fake_torch(monkeypatch, bad)
+        with pytest.raises(UserError, match="tensors and plain values"):
+            other.load_generator_checkpoint()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="expected torch to be installed"):
         other.load_generator_checkpoint()
 
 
@@ -266,12 +289,12 @@ def test_the_server_trains_on_samples_and_on_nothing_else():
     work = training_on_samples(task, 2, 16, 1e-2)
     pool = pool_of({c: audio[label == c][:20] for c in range(2)}, 48, S, D, np.random.default_rng(0))
     assert pool.valid.sum() == 40
-    server = Server(params, (), (), (), work=ServerState(pool, params))
+    server = Server(params, (), (), ClientState((), ()), work=ServerState(pool, params))
     update = ClientUpdate((), (), jnp.zeros(1), jnp.ones(1))
     run = jax.jit(lambda server, key: work.run(server, update, key))
     after = run(server, jax.random.key(1))
     batch = {"audio": pool.audio[:40], "label": pool.label[:40]}
-    loss = [float(task.loss(p, (), None, batch)[0]) for p in (params, after.params)]
+    loss = [float(task.loss(p, (), jax.random.key(0), batch)[0]) for p in (params, after.params)]
     assert loss[1] < loss[0]
     # Room in the pool is never drawn: other numbers there change nothing.
     other = pool._replace(audio=pool.audio.at[40:].set(1e6))
@@ -301,7 +324,7 @@ def test_generators_are_client_state_and_change_nothing_else():
         name: jnp.stack([leaf, leaf[::-1] * 1.1 if name == "audio" else leaf])
         for name, leaf in batches().items()
     }
-    server = Server(params, (), (), ())
+    server = Server(params, (), (), ClientState((), ()))
     weight, key = jnp.ones(2), jax.random.key(3)
     update, after = jax.jit(work.run)(server, audio, weight, states, key)
     alone, _ = jax.jit(plain.run)(server, audio, weight, (), key)
@@ -332,19 +355,19 @@ def test_a_store_is_written_and_read(tmp_path):
 @pytest.mark.parametrize("how", ["missing", "text", "no label", "lengths", "nan", "pickle"])
 def test_a_store_that_cannot_be_used_is_refused(how, tmp_path):
     path, store = tmp_path / "store.npz", store_of()._asdict()
-    store = {name: np.array(leaf) for name, leaf in store.items()}
+    arrays: dict[str, Any] = {name: np.array(leaf) for name, leaf in store.items()}
     if how == "text":
         path.write_text("no npz")
     elif how != "missing":
         if how == "no label":
-            del store["label"]
+            del arrays["label"]
         elif how == "lengths":
-            store["label"] = store["label"][:-1]
+            arrays["label"] = arrays["label"][:-1]
         elif how == "nan":
-            store["audio"][3, 0, 0] = np.nan
+            arrays["audio"][3, 0, 0] = np.nan
         else:
-            store["label"] = np.array([{}] * 60, object)
-        np.savez(path, **store)
+            arrays["label"] = np.array([{}] * 60, object)
+        np.savez(path, **arrays)
     with pytest.raises(UserError, match=r"store_path: expected an \.npz"):
         read_store(str(path))
 

@@ -47,11 +47,10 @@ MEASURED = (*METRICS, LEFT)
 
 
 class Held(NamedTuple):
-    """What the clients hold: the store in units of its root mean square, the training examples of each, what is
-    held out.
+    """What the clients hold: the store in units of its root mean square, and each one's training examples by id.
 
-
-    conditions: of each class [Y, ...], which everyone knows. left: the classes that only the leaving client holds.
+    valid: ids of what is held out beside the test. conditions: of each class [Y, ...], which everyone knows. left: the
+    classes that only the leaving client holds.
     """
 
     store: Store

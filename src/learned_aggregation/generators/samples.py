@@ -139,10 +139,24 @@ def pool_of(samples: Samples, size: int, sequence: int, dim: int, random: np.ran
         rows = np.arange(total) if total <= size else np.sort(random.choice(total, size, replace=False))
         for place, (name, of) in enumerate(samples.items()):
             here = np.flatnonzero((rows >= ends[place]) & (rows < ends[place + 1]))
-            audio[here] = of[rows[here] - ends[place]]
+            audio[here] = _taken(of, rows[here] - ends[place])
             label[here] = name
         valid[: len(rows)] = 1
     return Pool(*map(jnp.asarray, (audio, label, valid)))
+
+
+def _taken(of: np.ndarray, rows: Int[np.ndarray, "m"]) -> np.ndarray:
+    """Some samples. Those in a file are read one by one: touched through the map, its pages and their neighbours, in
+    the end the whole file, would stay in memory."""
+    if not isinstance(of, np.memmap):
+        return of[rows]
+    size = of.dtype.itemsize * int(np.prod(of.shape[1:]))
+    found = np.empty((len(rows), *of.shape[1:]), of.dtype)
+    with open(str(getattr(of, "filename", "")), "rb") as file:
+        for place, row in enumerate(rows.tolist()):
+            file.seek(row * size)
+            found[place] = np.frombuffer(file.read(size), of.dtype).reshape(of.shape[1:])
+    return found
 
 
 def count(samples: Samples) -> dict[str, Any]:
