@@ -57,7 +57,9 @@ def second(store: str, kind: str, samples: int, compare: bool, *flags: str) -> J
 
 def rules(store: str) -> dict[str, Job]:
     """name -> run 2 under another aggregator; FedAvg's is the run with the VAE's 10 samples."""
-    found = {"lagg-set": second(store, "vae", 10, True, "--optimizer=fedlagg-set", "--test_checkpoint=lagg-set")}
+    found = {
+        "lagg-set": second(store, "vae", 10, True, "--optimizer=fedlagg-set", "--test_checkpoint=lagg-set")
+    }
     for rate, momentum in NESTEROV:
         flags = ("--optimizer=diloco", f"--learning_rate={rate}", f"--beta={momentum}")
         found[f"nesterov-{rate:g}-{momentum:g}"] = second(store, "vae", 10, True, *flags)
