@@ -91,15 +91,15 @@ def run(settings: dict[str, Any], seed: int) -> dict[str, Any]:
     return _result(curve, server.params, config)
 
 
-def central(seed: int) -> dict[str, Any]:
-    """As many samples in as many steps, from all clients' clips together, at FedAvg's best rate of RATES."""
+def central(seed: int, rate: float) -> dict[str, Any]:
+    """As many samples in as many steps, from all clients' clips together, at one rate."""
     config = _config({"optimizer": "fedavg"})
     loaded = build.load_task(config, config.tasks[0])
     split = loaded.dataset.splits["train"]
     data = to_federated(split, [np.arange(len(split.examples["video"]))])
     steps = config.num_inner_steps * config.num_local_steps
     batch = config.num_grads * config.local_batch_size
-    recipe = Recipe(steps, 1, batch, learning_rate=2e-3, min_rate=2e-3, decay=0.1)
+    recipe = Recipe(steps, 1, batch, learning_rate=rate, min_rate=rate, decay=0.1)
     step, training = make_step(loaded.task, recipe), start(loaded.task, recipe, seed)
     evaluate = jax.jit(lambda params: _losses(loaded.task, params, _evaluation(loaded)))
     curve = [(0, evaluate(training.theta))]
@@ -135,7 +135,9 @@ def federated() -> dict[str, Any]:
     off = {"optimizer": "fedavg", "local_learning_rate": chosen["lagg-set"]["local_learning_rate"]}
     runs = {label: [_kept(label, settings, seed) for seed in SEEDS] for label, settings in chosen.items()}
     runs["network off"] = [_kept("FedAvg", off, seed) for seed in SEEDS]
-    runs["central"] = [kept(RUNS / "federated" / f"central_seed{seed}.json", central, seed) for seed in SEEDS]
+    rate = chosen["FedAvg"]["local_learning_rate"]
+    where = [RUNS / "federated" / f"central_{rate:g}_seed{seed}.json" for seed in SEEDS]
+    runs["central"] = [kept(path, central, seed, rate) for path, seed in zip(where, SEEDS, strict=True)]
     target = float(np.mean([one["test_loss"][-1] for one in runs["FedAvg"]]))
     return {
         "target": target,

@@ -26,6 +26,10 @@ def deltas(seed: int, clients: int = 4, size: float = 0.1):
     return tree.unflatten(drawn)
 
 
+def at(tree, client):
+    return jax.tree.map(lambda x: x[client], tree)
+
+
 def update(delta, weight=None):
     clients = jax.tree.leaves(delta)[0].shape[0]
     return ClientUpdate(delta, (), jnp.zeros(clients), jnp.ones(clients) if weight is None else weight)
@@ -129,7 +133,7 @@ def test_clients_one_at_a_time_give_the_same_steps():
         step, state = aggregator.update(theta, update(delta, weight), state, PARAMS)
         partial = aggregator.sums.start(PARAMS)
         for client in (2, 0, 3, 1):
-            partial = aggregator.sums.add(partial, jax.tree.map(lambda x: x[client], delta), weight[client])  # noqa: B023
+            partial = aggregator.sums.add(partial, at(delta, client), weight[client])
         found, other = aggregator.sums.finish(theta, partial, other, PARAMS)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(step), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -53,6 +53,10 @@ def trained(task, rate, params, data, how=sgd_training):
     return delta, loss
 
 
+def at(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
 def by_program(task, rate):
     return local_training(task, optax.sgd(rate))
 
@@ -149,10 +153,9 @@ def test_problems_clients_and_rates_are_batches():
     for problem in range(2):
         for arm in range(3):
             for client in range(4):
-                own = jax.tree.map(lambda x: x[problem, arm], params)  # noqa: B023
-                theirs = jax.tree.map(lambda x: x[problem, client], data)  # noqa: B023
-                alone = one(rates[problem], own, theirs)
-                assert_close(jax.tree.map(lambda x: x[problem, arm, client], whole), alone, 1e-6)  # noqa: B023
+                server, theirs = at(params, (problem, arm)), at(data, (problem, client))
+                alone = one(rates[problem], server, theirs)
+                assert_close(at(whole, (problem, arm, client)), alone, 1e-6)
 
 
 def gradients(task, how, params, data, rate=0.1):
@@ -197,13 +200,13 @@ def test_a_derivative_of_a_batch_of_clients_and_problems():
 
     of_params, of_rates = jax.jit(jax.grad(size, (0, 1)))(params, rates)
     for problem in range(2):
-        start = jax.tree.map(lambda x: x[problem], params)  # noqa: B023
+        start = at(params, problem)
         alone = []
         for client in range(3):
-            theirs = jax.tree.map(lambda x: x[problem, client], data)  # noqa: B023
+            theirs = at(data, (problem, client))
             alone.append(gradients(task, by_program, start, theirs, rates[problem]))
         total = jax.tree.map(lambda *x: sum(x), *alone)
-        assert_close((jax.tree.map(lambda x: x[problem], of_params), of_rates[problem]), total, 2e-5)  # noqa: B023
+        assert_close((at(of_params, problem), of_rates[problem]), total, 2e-5)
 
 
 def test_the_reverse_pass_is_a_kernel_for_images_as_they_are_stored():

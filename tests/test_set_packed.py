@@ -61,7 +61,9 @@ def test_so_are_the_gradients_in_theta_params_and_deltas(monkeypatch):
     aggregator, theta = trained("bank")
 
     def gradients():
-        value = lambda *arguments: two_rounds(aggregator, *arguments)[0]  # noqa: E731
+        def value(*arguments):
+            return two_rounds(aggregator, *arguments)[0]
+
         return jax.grad(value, (0, 1, 2))(theta, ranks_tree(), deltas(2))
 
     ours, oracle = both(monkeypatch, gradients)

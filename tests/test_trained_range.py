@@ -274,3 +274,17 @@ def test_every_shipped_card_knows_all_ranges():
         known = trained_of(name)
         assert {*RANGES, "tensor_size", "model_size"} == set(known.ranges)
         assert known.local_optimizers
+
+
+def test_a_tensor_below_the_smallest_is_nothing_new():
+    known = Trained(ranges={"tensor_size": (10, 2048), "num_grads": (2, 8)})
+    assert known.left("tensor_size", [1, 2048]) is None
+    assert "used with 1 to 4096" in known.left("tensor_size", [1, 4096])
+    assert known.left("num_grads", [1]) is not None
+
+
+def test_a_checkpoint_that_the_rule_does_not_use_is_told(capsys):
+    """A file that names fedavg goes over the card: nothing of lagg-set is left then."""
+    config = load_config(["--optimizer", "fedavg", "--test_checkpoint", "lagg-set"])
+    assert build.learned_theta(config) == ()
+    assert capsys.readouterr().err == "test_checkpoint: 'lagg-set' is not used, fedavg has no theta.\n"

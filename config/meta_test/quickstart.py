@@ -33,5 +33,5 @@ _rivals = [
 entrants = [
     *_rivals,
     dict(_learned, label="untrained", test_checkpoint=_checkpoints + "/global_step0.safetensors"),
-    dict(_learned, label="learned in the quickstart", test_checkpoint=_checkpoints),
+    dict(_learned, label="learned", test_checkpoint=_checkpoints),
 ]

@@ -10,6 +10,7 @@ from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_testing.program import Rates
 from learned_aggregation.pretrained.theta_file import check_theta, load_theta
+from learned_aggregation.runs.messages import say
 from learned_aggregation.types import Aggregator, Theta
 
 LOCAL_RATE = "local_learning_rate"
@@ -79,6 +80,8 @@ def learned_theta(config: Config) -> Theta:
     aggregator = make_aggregator(config, rates_of(config))
     expected = jax.eval_shape(aggregator.init_theta, jax.random.key(0))
     if not jax.tree.leaves(expected):
+        if config.test_checkpoint is not None:
+            say(f"test_checkpoint: {config.test_checkpoint!r} is not used, {config.optimizer} has no theta.")
         return ()
     if config.test_checkpoint is None:
         raise UserError(

@@ -3,7 +3,15 @@
 from importlib import import_module
 from typing import Any
 
-_RESOLVE = ("CommandLine", "Config", "config_text", "load_config", "meta_train_name", "read_command_line", "run_dir")
+_RESOLVE = (
+    "CommandLine",
+    "Config",
+    "config_text",
+    "load_config",
+    "meta_train_name",
+    "read_command_line",
+    "run_dir",
+)
 
 
 def __getattr__(name: str) -> Any:

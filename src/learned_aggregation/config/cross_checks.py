@@ -53,7 +53,9 @@ def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> Non
 
 def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
     """A sweep needs a sweep_config and a comparison entrants; with another run_type they would go unused."""
-    needed = {"sweep": "sweep_config", "compare": "entrants"} | {run: run for run in ("split", "siammae", "feda2v")}
+    needed = {"sweep": "sweep_config", "compare": "entrants"} | {
+        run: run for run in ("split", "siammae", "feda2v")
+    }
     for run_type, name in needed.items():
         if values["run_type"] == run_type and not values[name]:
             refuse(where("run_type"), f"{name} with run_type {run_type!r}", values[name], f"Give {name}.")
@@ -107,9 +109,7 @@ def _check_objective(values: Mapping[str, Any], where: Callable[[str], str]) -> 
     if values["objective_options"] and not {"objective", "task"} & swept.keys():
         from learned_aggregation.tasks.objectives import check_objective_options
 
-        check_objective_options(
-            values["objective"], values["objective_options"], where("objective_options")
-        )
+        check_objective_options(values["objective"], values["objective_options"], where("objective_options"))
     if values["objective"] is None or values["problems"] or {"task", "objective"} & swept.keys():
         return
     from learned_aggregation.data import is_packaged

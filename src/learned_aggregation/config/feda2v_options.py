@@ -7,14 +7,13 @@ from learned_aggregation.config.kinds import (
     Kind,
     choice,
     file_name,
-    mapping,
     non_negative,
     optional,
+    options,
     path,
     positive,
     refuse,
     switch,
-    unknown,
     whole,
 )
 from learned_aggregation.generators.options import DIVISIONS, STORES, FedA2VOptions
@@ -65,31 +64,20 @@ def check_feda2v(where: str, value: Any) -> dict[str, Any]:
     Raises:
       UserError: an unknown key, a value out of its range, options that do not fit each other.
     """
-    changes = mapping(where, value, EXAMPLE)
-    if not changes:
-        return {}
-    for key in changes:
-        if key not in FEDA2V:
-            unknown(where, key, FEDA2V)
-    defaults = FedA2VOptions()._asdict()
-    checked = {k: kind.check(f"{where}.{k}", changes.get(k, defaults[k])) for k, kind in FEDA2V.items()}
-    _check_together(where, checked)
+    checked = options(where, value, FEDA2V, FedA2VOptions()._asdict(), EXAMPLE)
+    if checked:
+        _check_together(where, checked)
     return checked
 
 
-def _check_together(where: str, options: Mapping[str, Any]) -> None:
-    if options["store"] in ("esc50", "npz") and options["store_path"] is None:
-        what = "the folder of ESC-50" if options["store"] == "esc50" else "the path of an .npz"
-        refuse(f"{where}.store_path", f"{what} with store {options['store']!r}", None, "Give store_path.")
-    if options["store"] in ("digits", "fsdd") and options["store_path"] is not None:
+def _check_together(where: str, found: Mapping[str, Any]) -> None:
+    if found["store"] in ("esc50", "npz") and found["store_path"] is None:
+        what = "the folder of ESC-50" if found["store"] == "esc50" else "the path of an .npz"
+        refuse(f"{where}.store_path", f"{what} with store {found['store']!r}", None, "Give store_path.")
+    if found["store"] in ("digits", "fsdd") and found["store_path"] is not None:
         remedy = "Leave it out, or set store to esc50 or npz."
-        expected = f"None with store {options['store']!r}"
-        refuse(f"{where}.store_path", expected, options["store_path"], remedy)
-    if options["generator_training_mode"] or options["use_pretrained_generators"]:
-        if not options["use_generator"]:
-            flag = (
-                "generator_training_mode"
-                if options["generator_training_mode"]
-                else "use_pretrained_generators"
-            )
+        expected = f"None with store {found['store']!r}"
+        refuse(f"{where}.store_path", expected, found["store_path"], remedy)
+    for flag in ("generator_training_mode", "use_pretrained_generators"):
+        if found[flag] and not found["use_generator"]:
             refuse(f"{where}.{flag}", "False without use_generator", True, "Set use_generator to true.")

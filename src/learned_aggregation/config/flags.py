@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from learned_aggregation import __version__
-from learned_aggregation.errors import UserError
 from learned_aggregation.config.kinds import refuse
 from learned_aggregation.config.replaced import advice
 from learned_aggregation.config.settings import RUN, SETTINGS, Setting
+from learned_aggregation.errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):

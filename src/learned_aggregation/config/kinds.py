@@ -7,7 +7,7 @@ value to store. It raises a UserError `<where>: expected <what>, got <value!r>. 
 import ast
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from learned_aggregation.errors import UserError
@@ -36,7 +36,13 @@ class Kind(NamedTuple):
             return text.lower() == "true"
         try:
             return ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # whatever the text is, it is a text
+        except (
+            ValueError,
+            SyntaxError,
+            TypeError,
+            RecursionError,
+            MemoryError,
+        ):  # whatever the text is, it is a text
             return text
 
 
@@ -106,7 +112,9 @@ def whole(minimum: int, such_as: int, at_most: int = 2**31 - 1) -> Kind:
         value = python_value(value)
         if type(value) is not int or not minimum <= value <= at_most:
             over = type(value) is int and value > minimum
-            limit = "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
+            limit = (
+                "" if not over else " and below 2^31" if at_most == 2**31 - 1 else f" and at most {at_most}"
+            )
             advice = f"Give a whole number such as {such_as}."
             refuse(where, f"a whole number of at least {minimum}{limit}", value, advice)
         return value
@@ -285,3 +293,34 @@ def mapping(where: str, value: Any, such_as: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         refuse(where, "a dict", value, f"Write it as {such_as}.")
     return plain(value)
+
+
+def options(
+    where: str,
+    value: Any,
+    kinds: Mapping[str, Kind],
+    defaults: Mapping[str, Any],
+    such_as: str,
+    besides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A setting that is a dict of options: those in `value`, checked, and the defaults of the others; {} stays {}.
+
+    Args:
+      kinds: of every option.
+      besides: further keys of `value` that are left to the caller.
+    Raises:
+      UserError: no dict, an unknown key, a value out of its range.
+
+    Example:
+      >>> options("ae", {"size": 3}, {"size": whole(1, 8), "on": switch()}, {"size": 8, "on": True}, "dict(size=3)")
+      {'size': 3, 'on': True}
+    """
+    changes = mapping(where, value, such_as)
+    if not changes:
+        return {}
+    for key in changes:
+        if key not in kinds and key not in besides:
+            unknown(where, key, (*kinds, *besides))
+    return {
+        name: kind.check(f"{where}.{name}", changes.get(name, defaults[name])) for name, kind in kinds.items()
+    }

@@ -9,7 +9,14 @@ from learned_aggregation.registry import OUTSIDE, is_outside
 
 _IMPORTS = "dict(imports=['my_rules'])"
 _DATASETS = "dict(mine=dict(type='npz', path='mine.npz', clients='writer'))"
-_NEEDED = {"npz": ("path",), "image_folder": ("path",), "video_folder": ("path",), "tfds": ("name",), "huggingface": ("path",), "arrays": ("sha256",)}
+_NEEDED = {
+    "npz": ("path",),
+    "image_folder": ("path",),
+    "video_folder": ("path",),
+    "tfds": ("name",),
+    "huggingface": ("path",),
+    "arrays": ("sha256",),
+}
 """Type -> the keys that its entries must have; `name` and `sha256` are for these types alone."""
 
 
@@ -41,7 +48,9 @@ def check_custom_imports(where: str, value: Any) -> dict[str, Any]:
 
 def _check_module(where: str, value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", value):
-        refuse(where, "names of modules", value, "Name them as `import` does, such as my_rules, not my_rules.py.")
+        refuse(
+            where, "names of modules", value, "Name them as `import` does, such as my_rules, not my_rules.py."
+        )
     return value
 
 
@@ -90,7 +99,11 @@ def _check_entry(where: str, name: str, value: Any) -> dict[str, Any]:
     for key in needed:
         if entry.get(key) is None:
             refuse(where, f"{key} with type={entry['type']!r}", entry, f"Add {key}=...")
-    if isinstance(entry.get("path"), dict) and entry["type"] not in ("npz",) and not is_outside(entry["type"]):
+    if (
+        isinstance(entry.get("path"), dict)
+        and entry["type"] not in ("npz",)
+        and not is_outside(entry["type"])
+    ):
         refuse(f"{where}.path", "one path", entry["path"], "Name the folder that holds the parts.")
     return entry
 
@@ -99,7 +112,12 @@ def _check_path(where: str, value: Any) -> Any:
     paths = value.values() if isinstance(value, dict) and value else [value]
     for one in paths:
         if not isinstance(one, str) or not one or "\0" in one:
-            refuse(where, "a path, or a dict of them: train, valid, test", value, "Give a path such as 'mine.npz'.")
+            refuse(
+                where,
+                "a path, or a dict of them: train, valid, test",
+                value,
+                "Give a path such as 'mine.npz'.",
+            )
     return value
 
 
@@ -115,13 +133,17 @@ def _check_columns(where: str, value: Any) -> dict[str, Any]:
         several = leaf in ("features", "target") and isinstance(named, list) and named
         for one in named if several else [named]:
             if not isinstance(one, str):
-                refuse(f"{where}.{leaf}", "the name of a column", named, "Write it as text, such as 'pixels'.")
+                refuse(
+                    f"{where}.{leaf}", "the name of a column", named, "Write it as text, such as 'pixels'."
+                )
     return columns
 
 
 def _check_fractions(where: str, value: Any) -> list[float]:
     if not isinstance(value, (list, tuple)) or len(value) != 3:
-        refuse(where, "three fractions, of train, valid and test", value, "Write for example [0.8, 0.1, 0.1].")
+        refuse(
+            where, "three fractions, of train, valid and test", value, "Write for example [0.8, 0.1, 0.1]."
+        )
     shares = [fraction(0.1).check(where, share) for share in value]
     if abs(sum(shares) - 1) > 1e-6:
         refuse(where, "fractions that sum to 1", value, "Write for example [0.8, 0.1, 0.1].")

@@ -72,9 +72,7 @@ def check_parts(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
             check_compressor(where(setting), name, options)
 
 
-def _check_rule_options(
-    values: Mapping[str, Any], where: Callable[[str], str], swept: Sequence[str]
-) -> None:
+def _check_rule_options(values: Mapping[str, Any], where: Callable[[str], str], swept: Sequence[str]) -> None:
     asked = [*values["rule_options"], *(n.partition(".")[2] for n in swept if n.startswith("rule_options."))]
     if not asked or "optimizer" in swept:
         return
@@ -84,7 +82,9 @@ def _check_rule_options(
     known = [name for name in accepted_options(rule) if name not in _SETTINGS_OF_THEIR_OWN]
     for name in asked:
         if name in _SETTINGS_OF_THEIR_OWN:
-            refuse(where("rule_options"), "options of the rule alone", name, f"Use the setting {name} itself.")
+            refuse(
+                where("rule_options"), "options of the rule alone", name, f"Use the setting {name} itself."
+            )
         if name not in known:
             advice = nearest(name, known).strip() or f"{rule} has {', '.join(known) or 'none'}."
             refuse(where("rule_options"), f"options of {rule}", name, advice)

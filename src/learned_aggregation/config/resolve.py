@@ -11,11 +11,11 @@ from learned_aggregation import __version__
 from learned_aggregation.config.config_file import load_file, merge_options, parse_options
 from learned_aggregation.config.flags import parse_flags
 from learned_aggregation.config.kinds import mapping, refuse
+from learned_aggregation.config.replaced import advice
+from learned_aggregation.config.settings import SETTINGS, SWEPT, Config, check_all
 from learned_aggregation.outside import find_modules_here
 from learned_aggregation.pretrained.base_settings import base_settings
 from learned_aggregation.pretrained.names import card_settings
-from learned_aggregation.config.replaced import advice
-from learned_aggregation.config.settings import SETTINGS, SWEPT, Config, check_all
 
 __all__ = [
     "CommandLine",
@@ -54,7 +54,8 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Flags over --cfg-options over the file over the defaults; a flag not given overrides nothing.
 
     A pretrained aggregator as test_checkpoint brings its optimizer and options in place of the defaults; the path of a
-    theta, its base where none is asked for. The row of the file's `by_optimizer` that belongs to the optimizer, whoever names it, goes over both.
+    theta, its base where none is asked for. The row of the file's `by_optimizer` that belongs to the optimizer,
+    whoever names it, goes over both.
 
     Args:
       argv: without the program's name.

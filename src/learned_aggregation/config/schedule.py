@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from learned_aggregation.config.kinds import Kind, mapping, non_negative, optional, positive, refuse, unknown, whole
+from learned_aggregation.config.kinds import (
+    Kind,
+    mapping,
+    non_negative,
+    optional,
+    positive,
+    refuse,
+    unknown,
+    whole,
+)
 from learned_aggregation.config.replaced import REPLACED
 
 SCHEDULE: dict[str, Kind] = {

@@ -16,7 +16,6 @@ from learned_aggregation.config.kinds import (
     file_name,
     fraction,
     interval,
-    non_negative,
     optional,
     path,
     positive,
@@ -27,10 +26,10 @@ from learned_aggregation.config.kinds import (
 from learned_aggregation.config.outside import check_custom_imports, check_datasets
 from learned_aggregation.config.part_options import (
     OPTION_SETTINGS,
+    check_freezing,
     check_option,
     check_options,
     check_parts,
-    check_freezing,
     check_server_compressor,
     compressors,
     merged,
@@ -68,9 +67,7 @@ def setting(default: Any, kind: Kind, group: str, text: str, *, flag: bool = Tru
     return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
 
 
-def _varying(
-    check: Callable[[str, Any, CheckSetting], Any], settings: Callable[[], Sequence[str]]
-) -> Check:
+def _varying(check: Callable[[str, Any, CheckSetting], Any], settings: Callable[[], Sequence[str]]) -> Check:
     """A check of settings within a setting: only `settings()`, known once the table is there, may vary in it."""
     return lambda where, value: check(where, value, functools.partial(_check_among, settings()))
 
@@ -154,7 +151,10 @@ class Config:
     )
 
     objective: str | None = setting(
-        None, optional(choice(objectives)), INNER, "what is learned from the data; None: by the data set's kind"
+        None,
+        optional(choice(objectives)),
+        INNER,
+        "what is learned from the data; None: by the data set's kind",
     )
     objective_options: Mapping[str, Any] = setting(
         {},
@@ -172,7 +172,10 @@ class Config:
         "clients keep their optimizer's state over the rounds that they take part in, as DiLoCo's do",
     )
     compressor: str = setting(
-        "none", choice(compressors), INNER, "what each client's delta is compressed by on its way to the server"
+        "none",
+        choice(compressors),
+        INNER,
+        "what each client's delta is compressed by on its way to the server",
     )
     compressor_options: Mapping[str, Any] = setting(
         {},
@@ -206,12 +209,10 @@ class Config:
         {},
         Kind(check_freezing, "DICT"),
         INNER,
-        "of a run on a vision transformer: its layers freeze one after the other, dict(t0=0.8, power='cubic'); {}: none",
+        "of a run on a vision transformer: its layers freeze in turn, dict(t0=0.8, power='cubic'); {}: none",
         flag=False,
     )
-    partition: str = setting(
-        "shared", choice(partitions), INNER, "how the examples are divided over clients"
-    )
+    partition: str = setting("shared", choice(partitions), INNER, "how the examples are divided over clients")
     num_clients: int | None = setting(
         None, optional(whole(1, 100)), INNER, "C, the clients that K are drawn from; None is K"
     )
@@ -351,7 +352,9 @@ class Config:
         "inner problems held in memory at once; None is all, but 1 for large models on a CPU, where it is faster",
     )
 
-    num_runs: int = setting(10, whole(1, 10, 100_000), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method")
+    num_runs: int = setting(
+        10, whole(1, 10, 100_000), TEST, "seeds of a benchmark, of a sweep's point, of a comparison's method"
+    )
     eval_every: int | None = setting(
         None, optional(whole(1, 10)), TEST, "rounds between evaluations; None is about 50 evaluations per run"
     )
@@ -365,13 +368,19 @@ class Config:
         (),
         Kind(check_probe_names, "NAME[,NAME]", literal=False),
         TEST,
-        "what is learned from a trained encoder's features, before and after a run: linear50, knn, ...; see docs/ssl.md",
+        "what is learned from an encoder's features, before and after a run: linear50, knn, ...; see docs/ssl.md",
     )
     probe_every: int | None = setting(
-        None, optional(whole(1, 100)), TEST, "rounds between probes, where an evaluation is; None: at both ends"
+        None,
+        optional(whole(1, 100)),
+        TEST,
+        "rounds between probes, where an evaluation is; None: at both ends",
     )
     probe_examples: int | None = setting(
-        None, optional(whole(1, 5000)), TEST, "training examples whose labels probes may learn from; None: all"
+        None,
+        optional(whole(1, 5000)),
+        TEST,
+        "training examples whose labels probes may learn from; None: all",
     )
     eval_chunk: int = setting(1000, whole(1, 1000), TEST, "examples evaluated at once")
     sweep_config: Mapping[str, Any] | None = setting(
@@ -412,7 +421,12 @@ class Config:
     save_iter: int = setting(1000, whole(1, 1000), SAVE, "outer steps between checkpoints")
     checkpoints_to_keep: int = setting(10, whole(1, 10), SAVE, "the newest ones that are kept")
     from_checkpoint: bool = setting(False, switch(), SAVE, "resume from the latest checkpoint")
-    auto_resume: bool = setting(False, switch(), SAVE, "resume if there is a checkpoint, else start; of a benchmark too, which keeps checkpoints only with it")
+    auto_resume: bool = setting(
+        False,
+        switch(),
+        SAVE,
+        "resume if there is a checkpoint, else start; of a benchmark too, which keeps checkpoints only with it",
+    )
 
     datasets: Mapping[str, Any] = setting(
         {},
@@ -457,8 +471,12 @@ class Config:
     vocabulary: str | None = setting(
         None, optional(path("a.model")), DATA, "SentencePiece model that lm1b is read with; None is bytes"
     )
-    text_file: str | None = setting(None, optional(path("a.txt")), DATA, "the text that textfile is read from")
-    fsdd_file: str | None = setting(None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from")
+    text_file: str | None = setting(
+        None, optional(path("a.txt")), DATA, "the text that textfile is read from"
+    )
+    fsdd_file: str | None = setting(
+        None, optional(path("a.npz")), DATA, "the spoken digits that fsdd is read from"
+    )
 
     tracker: tuple[str, ...] = setting(
         (), Kind(check_trackers, "NAME[,NAME]", literal=False), TRACK, "trackers besides metrics.csv: wandb"
@@ -471,7 +489,9 @@ class Config:
         None, optional(path("wandb")), TRACK, "where wandb's files go; None is run_dir"
     )
 
-    num_devices: int | None = setting(None, optional(whole(1, 1, 1024)), MACHINE, "devices to use; None is all")
+    num_devices: int | None = setting(
+        None, optional(whole(1, 1, 1024)), MACHINE, "devices to use; None is all"
+    )
     remat: bool = setting(
         False,
         switch(),
@@ -483,7 +503,10 @@ class Config:
         True, switch(), MACHINE, "keep compiled programs in cache_dir for the next run"
     )
     jax_disable_jit: bool = setting(
-        False, switch(), MACHINE, "run operation by operation, so that prints and breakpoints see values; very slow"
+        False,
+        switch(),
+        MACHINE,
+        "run operation by operation, so that prints and breakpoints see values; very slow",
     )
     jax_debug_nans: bool = setting(
         False, switch(), MACHINE, "stop with an error at the operation that first makes a NaN; slow"
@@ -526,7 +549,9 @@ class Config:
             problems = [{"meta_loss_split": "outer_valid", **problem} for problem in self.meta_valid_problems]
             return {problem["label"]: dataclasses.replace(self, **_changes(problem)) for problem in problems}
         trained = self.inner_problems.items()
-        return {label: dataclasses.replace(config, meta_loss_split="outer_valid") for label, config in trained}
+        return {
+            label: dataclasses.replace(config, meta_loss_split="outer_valid") for label, config in trained
+        }
 
 
 def _changes(problem: Mapping[str, Any]) -> dict[str, Any]:
@@ -584,7 +609,9 @@ def check_point(where: str, point: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_all(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
     """The values, each as its kind stores it, after the checks of settings that depend on each other."""
-    names = sorted(values, key=lambda name: name != "custom_imports")  # what these register is looked up by the others
+    names = sorted(
+        values, key=lambda name: name != "custom_imports"
+    )  # what these register is looked up by the others
     found = {name: SETTINGS[name].kind.check(where(name), values[name]) for name in names}
     checked = {name: found[name] for name in values}
     check_together(checked, where)

@@ -5,15 +5,14 @@ from typing import Any
 from learned_aggregation.config.kinds import (
     Kind,
     choice,
-    mapping,
     names,
     non_negative,
     optional,
+    options,
     path,
     positive,
     refuse,
     switch,
-    unknown,
     whole,
 )
 from learned_aggregation.ssl.siamese_options import FEATURES, SiammaeOptions
@@ -58,14 +57,9 @@ def check_siammae(where: str, value: Any) -> dict[str, Any]:
     Raises:
       UserError: an unknown key, a value out of its range, options that do not fit each other.
     """
-    changes = mapping(where, value, EXAMPLE)
-    if not changes:
+    checked = options(where, value, SIAMMAE, SiammaeOptions()._asdict(), EXAMPLE)
+    if not checked:
         return {}
-    for key in changes:
-        if key not in SIAMMAE:
-            unknown(where, key, tuple(SIAMMAE))
-    defaults = SiammaeOptions()._asdict()
-    checked = {k: kind.check(f"{where}.{k}", changes.get(k, defaults[k])) for k, kind in SIAMMAE.items()}
     if checked["batch"] % checked["accumulate"]:
         refuse(
             f"{where}.accumulate",

@@ -11,11 +11,11 @@ from learned_aggregation.config.kinds import (
     non_negative,
     number,
     optional,
+    options,
     path,
     positive,
     refuse,
     switch,
-    unknown,
     whole,
 )
 from learned_aggregation.config.part_options import check_compressor, check_server_compressor
@@ -96,19 +96,14 @@ def check_split(where: str, value: Any, check_setting: CheckSetting) -> dict[str
     Raises:
       UserError: an unknown key, a value out of its range, options that do not fit each other, cases without labels.
     """
-    changes = mapping(where, value, EXAMPLE)
-    if not changes:
+    checked = options(where, value, SPLIT, SplitOptions()._asdict(), EXAMPLE, besides=("cases",))
+    if not checked:
         return {}
-    for key in changes:
-        if key not in (*SPLIT, "cases"):
-            unknown(where, key, (*SPLIT, "cases"))
-    defaults = SplitOptions()._asdict()
-    checked = {k: kind.check(f"{where}.{k}", changes.get(k, defaults[k])) for k, kind in SPLIT.items()}
     _check_together(where, checked)
-    cases = _check_cases(f"{where}.cases", changes.get("cases", ()), check_setting)
+    cases = _check_cases(f"{where}.cases", value.get("cases", ()), check_setting)
     for index, case in enumerate(cases):
-        options = {name: value for name, value in case.items() if name in SPLIT}
-        _check_together(f"{where}.cases[{index}]", checked | options)
+        changes = {name: of_case for name, of_case in case.items() if name in SPLIT}
+        _check_together(f"{where}.cases[{index}]", checked | changes)
     return {**checked, "cases": cases}
 
 

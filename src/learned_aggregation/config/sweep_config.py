@@ -178,7 +178,7 @@ def check_count(where: str, count: int) -> None:
       UserError: more than MAX_POINTS.
     """
     if count > MAX_POINTS:
-        remedy = f"Set run_cap to at most {MAX_POINTS} (with method='random' for a sample of all), or list fewer values."
+        remedy = f"Set run_cap to at most {MAX_POINTS} (method='random' for a sample of all), or list fewer values."
         refuse(where, f"at most {MAX_POINTS} points", count, remedy)
 
 

@@ -1,13 +1,11 @@
 """`run_type = "feda2v"`: clients train adapters and generators (run 1), or send samples of saved ones (run 2)."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import generators as made
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
@@ -16,6 +14,7 @@ from learned_aggregation.generators.files import EVERY
 from learned_aggregation.generators.rounds import Programs, Saving, State, classes_of, compiled, run_rounds
 from learned_aggregation.generators.samples import Pool, Samples, count, pool_of
 from learned_aggregation.generators.server import GeneratorServer
+from learned_aggregation.jobs.case_results import finished, write_result
 from learned_aggregation.jobs.feda2v_files import judged, result_of, write_files, write_points
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.report.html import write_report
@@ -98,7 +97,7 @@ def run_cases(
     for seed in range(config.seed, config.seed + config.num_runs):
         for case in cases_of(config):
             one = _Case(config, held, case, seed, path)
-            found = one.finished() or one.run(stop, programs)
+            found = finished(path, one.name, one.case.label, one.seed) or one.run(stop, programs)
             if found is None:
                 return None
             results.append(found)
@@ -124,23 +123,6 @@ class _Case:
         self.together: Samples = {}
         # One set of metrics is the run's; those of other cases and seeds lie with their results.
         self.first = seed == config.seed and case == cases_of(config)[0]
-
-    @property
-    def result_path(self) -> Path:
-        return self.path / "cases" / f"{self.name}.json"
-
-    def finished(self) -> dict[str, Any] | None:
-        """A result that an earlier start left; one that is damaged is run again."""
-        try:
-            found = json.loads(self.result_path.read_text(encoding="utf-8"))
-            if (found["label"], found["seed"], found["complete"]) == (self.case.label, self.seed, True):
-                say(f"{self.case.label}, seed {self.seed}: finished before, skipped ({self.result_path})")
-                return found
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"{self.result_path}: expected a result, got {type(error).__name__}; run again.")
-        return None
 
     def run(self, stop: StopRequest, programs: dict[str, Programs]) -> dict[str, Any] | None:
         """All rounds; None where they were stopped."""
@@ -188,9 +170,7 @@ class _Case:
         quality = judged(self.held, self.clients)
         counts = {str(label): len(of) for label, of in self.together.items()}
         result = result_of(self.case.label, self.seed, self.config.num_grads, state, self.held, run.traffic)
-        result |= {"quality": quality, "samples": counts, "complete": True}
-        write_atomic(self.result_path, json.dumps(result, indent=1) + "\n")
-        return result
+        return write_result(self.path, self.name, result | {"quality": quality, "samples": counts})
 
     def make_clients(self) -> None:
         """Run 1: all clients, their generators new or, with both flags, as saved. Run 2: those with a file."""

@@ -1,6 +1,5 @@
 """`run_type = "split"`: the two stages of split learning, for every case and seed, seeds outermost."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from learned_aggregation import build
-from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
+from learned_aggregation.jobs.case_results import finished, write_result
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import write_partition
 from learned_aggregation.jobs.measures import measured_by
@@ -60,7 +59,7 @@ def run(config: Config, command: str) -> Finished:
             for seed in range(config.seed, config.seed + config.num_runs):
                 for index, case in enumerate(cases):
                     name = f"{index:02d}_{slug(case.label)}_seed{seed}"
-                    found = _finished(path, name, case, seed) or _run_case(
+                    found = finished(path, name, case.label, seed) or _run_case(
                         case, seed, loader, path, name, stop, programs
                     )
                     if found is None:
@@ -87,25 +86,6 @@ def _note(found: Mapping[str, Any]) -> str:
     ae = found["autoencoder"]
     where = f" {ae['path']}" if ae["path"] else ""
     return f"{found['label']}, seed {found['seed']}: autoencoder {ae['origin']}{where}"
-
-
-def _result_path(path: Path, name: str) -> Path:
-    return path / "cases" / f"{name}.json"
-
-
-def _finished(path: Path, name: str, case: Case, seed: int) -> dict[str, Any] | None:
-    """A result that an earlier start left; one that is damaged is run again."""
-    where = _result_path(path, name)
-    try:
-        found = json.loads(where.read_text(encoding="utf-8"))
-        if (found["label"], found["seed"], found["complete"]) == (case.label, seed, True):
-            say(f"{case.label}, seed {seed}: finished before, skipped ({where})")
-            return found
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"{where}: expected a result, got {type(error).__name__}; run again.")
-    return None
 
 
 def _run_case(
@@ -135,9 +115,7 @@ def _run_case(
     if ended is None:
         return None
     server, curves = ended
-    result = _result(case, seed, stages, server, curves)
-    write_atomic(_result_path(path, name), json.dumps(result, indent=1) + "\n")
-    return result
+    return write_result(path, name, _result(case, seed, stages, server, curves))
 
 
 def _result(case: Case, seed: int, stages: Stages, server: Server, curves: Curves) -> dict[str, Any]:
@@ -164,7 +142,6 @@ def _result(case: Case, seed: int, stages: Stages, server: Server, curves: Curve
             "others_error": errors.others.tolist(),
         },
         "clients": {"examples": [len(ids) for ids in stages.rows], **per_client},
-        "complete": True,
     }
 
 

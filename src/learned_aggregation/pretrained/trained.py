@@ -12,6 +12,8 @@ TRAINED = "trained"
 """The name of what a theta was meta-trained on among its file's metadata."""
 
 LOCAL_OPTIMIZER = "local_optimizer"
+TENSOR_SIZE = "tensor_size"
+"""The one range with nothing to be said below it: a bias of one number is in every kind of model."""
 
 
 class Trained(NamedTuple):
@@ -51,7 +53,7 @@ class Trained(NamedTuple):
         else:
             found = (min(values), max(values))
             low, high = self.ranges.get(name, found)
-            if low <= found[0] and found[1] <= high:
+            if (low <= found[0] or name == TENSOR_SIZE) and found[1] <= high:
                 return None
             span, used = shown_span((low, high)), shown_span(found)
         return f"meta-trained with {name} {span}, used with {used}. Compare it with a tuned baseline there."

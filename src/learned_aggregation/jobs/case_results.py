@@ -1,0 +1,39 @@
+"""What a run of several cases and seeds keeps of each, so that it can go on: `RUN/cases/NAME.json`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from learned_aggregation.atomic import write_atomic
+from learned_aggregation.runs.messages import say
+
+
+def result_path(run: Path, name: str) -> Path:
+    """Where the result of the case and seed of that name is."""
+    return run / "cases" / f"{name}.json"
+
+
+def finished(run: Path, name: str, label: str, seed: int) -> dict[str, Any] | None:
+    """The result that an earlier start left; None without one. One that is damaged is run again, and said so."""
+    where = result_path(run, name)
+    try:
+        found = json.loads(where.read_text(encoding="utf-8"))
+        if (found["label"], found["seed"], found["complete"]) == (label, seed, True):
+            say(f"{label}, seed {seed}: finished before, skipped ({where})")
+            return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"{where}: expected a result, got {type(error).__name__}; run again.")
+    return None
+
+
+def write_result(run: Path, name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes the result of a whole run, with label and seed in it, and returns it as `finished` will.
+
+    Raises:
+      RunError: the disk refused.
+    """
+    result = result | {"complete": True}
+    write_atomic(result_path(run, name), json.dumps(result, indent=1) + "\n")
+    return result
