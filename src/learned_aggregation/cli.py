@@ -1,9 +1,12 @@
 """The command line: settings in, an exit status out. Nothing heavy is imported before an interrupt would be quiet."""
 
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from learned_aggregation.errors import RunError, UserError, one_line
 from learned_aggregation.outside import blamed
@@ -21,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     modules: set[str] = set()
     try:
+        if argv is None:
+            _take_interrupts(signal.default_int_handler, signal.SIG_DFL)
         open_closed()
         show_any_text()
         return _run(sys.argv[1:] if argv is None else list(argv), modules)
@@ -46,6 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return RunError.exit_status
 
 
+def _take_interrupts(now: Any, then: Any) -> None:
+    """Has SIGINT handled by `then` if it is `now`; where it is ignored, or somebody else's, it stays so.
+
+    Until a run begins SIGINT just ends the process: a KeyboardInterrupt that is raised while one of JAX's libraries is
+    being loaded may crash it.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if here and signal.getsignal(signal.SIGINT) is now:
+        signal.signal(signal.SIGINT, then)
+
+
 def _run(argv: Sequence[str], modules: set[str]) -> int:
     """What `main` does; the modules that the settings name are added to `modules`."""
     from learned_aggregation.config.outside import modules_of
@@ -65,8 +81,11 @@ def _run(argv: Sequence[str], modules: set[str]) -> int:
         with to_stdout():
             print(text)
         return 0
-    from learned_aggregation import jobs  # imports JAX: not before the settings are known to be good
+    import jax  # noqa: F401  # not before the settings are known to be good
 
+    from learned_aggregation import jobs
+
+    _take_interrupts(signal.SIG_DFL, signal.default_int_handler)
     return jobs.run(asked.config, _command(argv))
 
 
