@@ -18,7 +18,7 @@ def finished(run: Path, name: str, label: str, seed: int) -> dict[str, Any] | No
     where = result_path(run, name)
     try:
         found = json.loads(where.read_text(encoding="utf-8"))
-        if (found["label"], found["seed"], found["complete"]) == (label, seed, True):
+        if (found["label"], found["seed"]) == (label, seed):
             say(f"{label}, seed {seed}: finished before, skipped ({where})")
             return found
     except FileNotFoundError:
@@ -29,11 +29,10 @@ def finished(run: Path, name: str, label: str, seed: int) -> dict[str, Any] | No
 
 
 def write_result(run: Path, name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Writes the result of a whole run, with label and seed in it, and returns it as `finished` will.
+    """Writes the result of a whole run, with its label and seed in it, at once or not at all, and returns it.
 
     Raises:
       RunError: the disk refused.
     """
-    result = result | {"complete": True}
     write_atomic(result_path(run, name), json.dumps(result, indent=1) + "\n")
     return result
