@@ -1,34 +1,34 @@
-"""A learned aggregator's network over one tensor as one Pallas kernel, for GPUs: what `fast.network_steps` computes.
+"""A learned aggregator's network over one tensor as one Pallas kernel, for GPUs: what `fast.network_steps` computes."""
 
-A program of the grid takes TILE parameters. Their features and hidden units stay in registers, where XLA's program
-writes each layer to memory. Sums are in float32 throughout.
-"""
-
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
-TILE = 64
-"""Parameters of a program of the grid."""
+from learned_aggregation.kernels.pallas_network import (
+    TILE,
+    Tile,
+    add_row,
+    answers,
+    in_tiles,
+    made_for,
+    runs,
+    some_operands,
+)
+
 DECAYS = 3
 
 
 def fits(net: Any, tensor: Any, view: tuple[int, int, int, int, int]) -> bool:
     """Whether there is a GPU that runs the kernel, and it is made for this tensor; else XLA's program does the same."""
-    if jax.default_backend() != "gpu" or tensor.momentum is None or view[4] != 1:
+    if tensor.momentum is None or view[4] != 1:
         return False
-    hidden = net.bias.shape[0]
     arrays = [x for x in (*tensor, *net[:4]) if x is not None]
-    in_reach = all(x.dtype == jnp.float32 and x.size < 2**31 for x in arrays)  # of 32-bit indices
-    return in_reach and hidden >= 16 and hidden & (hidden - 1) == 0 and available()
+    return made_for(arrays, net.bias.shape[0]) and available()
 
 
 @cache
@@ -41,30 +41,8 @@ def available() -> bool:
     sizes = {"deltas": 3 * n, "param": n, "mean": n, "momentum": DECAYS * n, "rms": n}
     sizes |= {"factor_p": DECAYS * p, "factor_q": DECAYS * q, "along_p": hidden * p, "along_q": hidden * q}
     sizes |= {"dense": 18 * hidden, "bias": hidden, "w1": hidden**2, "b1": hidden, "w2": 2 * hidden, "b2": 2}
-    operands = {
-        name: np.abs(0.1 * np.sin(1 + np.arange(size, dtype=np.float32))) for name, size in sizes.items()
-    }
-    operands["output"] = np.array([1.0, 0.01], np.float32)
-
-    def steps(interpret: bool) -> np.ndarray:
-        return np.asarray(
-            jax.jit(partial(_grid, hidden=hidden, view=(1, p, 1, q, 1), interpret=interpret))(operands)
-        )
-
-    try:
-        # It is asked in the middle of a trace, which would take these computations in: a trace is its thread's own.
-        with ThreadPoolExecutor(1) as thread:
-            ours, oracle = (thread.submit(steps, how).result() for how in (False, True))
-        reason = "" if np.allclose(ours, oracle, rtol=1e-4) else "other steps than its interpretation's"
-    except Exception as error:  # compilers have errors of their own, and XLA's program is always there
-        reason = str(error) or type(error).__name__
-    if reason:
-        got = reason.splitlines()[0]
-        warnings.warn(
-            f"kernel: expected a GPU that runs Pallas's, got: {got}. XLA's program runs instead.",
-            stacklevel=2,
-        )
-    return not reason
+    operands = some_operands(sizes) | {"output": np.array([1.0, 0.01], np.float32)}
+    return runs(lambda interpret: _grid(operands, hidden, (1, p, 1, q, 1), interpret))
 
 
 def network_steps(
@@ -86,49 +64,30 @@ def network_steps(
 
 
 def _grid(
-    operands: dict[str, Array], hidden: int, view: tuple[int, int, int, int, int], interpret: bool
+    operands: Mapping[str, Any], hidden: int, view: tuple[int, int, int, int, int], interpret: bool
 ) -> Float[Array, "N"]:
     n = operands["param"].size
-
-    def kernel(*refs):
-        _tile_steps(dict(zip(operands, refs[:-1], strict=True)), refs[-1], hidden, view)
-
-    return pl.pallas_call(
-        kernel,
-        out_shape=jax.ShapeDtypeStruct((n,), jnp.float32),
-        grid=(pl.cdiv(n, TILE),),
-        interpret=interpret,
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),
-        name="learned_aggregator_step",
-    )(*operands.values())
+    return in_tiles(
+        operands, n, lambda tile: _steps(tile, hidden, view), interpret, "learned_aggregator_step"
+    )
 
 
-def _tile_steps(refs: dict[str, Any], to: Any, hidden: int, view: tuple[int, int, int, int, int]) -> None:
-    """One program of the grid; all of refs are flat."""
-    n, factored = refs["param"].shape[0], "factor_p" in refs
-    deltas = refs["deltas"].shape[0] // n
-    place = pl.program_id(0) * TILE + jnp.arange(TILE)
-    inside, units = place < n, jnp.arange(hidden)
-
-    def read(name: str, row: Any = 0) -> Float[Array, "TILE"]:
-        return triton.load(refs[name].at[row * n + place], mask=inside, other=0.0)
-
-    def gather(name: str, index: Array) -> Array:
-        return triton.load(refs[name].at[index], mask=jnp.broadcast_to(inside, index.shape), other=0.0)
-
-    def add(total: Array, row: Any, x: Float[Array, "TILE"]) -> Float[Array, "hidden TILE"]:
-        return total + refs["dense"][row * hidden + units][:, None] * x
-
+def _steps(tile: Tile, hidden: int, view: tuple[int, int, int, int, int]) -> Float[Array, "TILE"]:
+    refs, n, read, gather = tile.refs, tile.n, tile.read, tile.gather
+    factored, deltas, units = "factor_p" in refs, refs["deltas"].shape[0] // n, jnp.arange(hidden)
     total = jnp.broadcast_to(refs["bias"][units][:, None], (hidden, TILE))
     a, p, b, q, _ = view
     size_p, size_q = a * p * b, a * b * q
-    at_p = place // q
-    at_q = (at_p // (p * b) * b + at_p % b) * q + place % q
+    at_p = tile.place // q
+    at_q = (at_p // (p * b) * b + at_p % b) * q + tile.place % q
     if factored:
         total += gather("along_p", units[:, None] * size_p + at_p)
         total += gather("along_q", units[:, None] * size_q + at_q)
 
     # The rows in the order of fast.stored_rows and fast.derived_rows.
+    def add(total, row, x):
+        return add_row(refs, "dense", total, row, x)
+
     total = jax.lax.fori_loop(0, deltas, lambda k, total: add(total, k, read("deltas", k)), total)
     mean, rms = read("mean"), read("rms")
     momentum = [read("momentum", d) for d in range(DECAYS)]
@@ -149,12 +108,5 @@ def _tile_steps(refs: dict[str, Any], to: Any, hidden: int, view: tuple[int, int
     rows += [*(m * inverse for m in momentum), inverse, *by_factor]
     for i, x in enumerate(rows):
         total = add(total, deltas + i, x)
-
-    turned = refs["w1"][units * hidden + units[:, None]]
-    second = triton.dot(turned, jax.nn.relu(total), allow_tf32=False) + refs["b1"][units][:, None]
-    second = jax.nn.relu(second)
-    direction, magnitude = (
-        jnp.sum(refs["w2"][2 * units + o][:, None] * second, axis=0) + refs["b2"][o] for o in range(2)
-    )
-    step = -refs["output"][0] * direction * jnp.exp(refs["output"][1] * magnitude)
-    triton.store(to.at[place], step, mask=inside)
+    direction, magnitude = answers(refs, total)
+    return -refs["output"][0] * direction * jnp.exp(refs["output"][1] * magnitude)

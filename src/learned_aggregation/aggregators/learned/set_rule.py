@@ -14,6 +14,8 @@ from learned_aggregation.aggregators.learned.fast_blocks import view_of, walk
 from learned_aggregation.aggregators.learned.network import init_network
 from learned_aggregation.aggregators.learned.rules import as_tensor, base_steps, init_velocity, steps_to_tree
 from learned_aggregation.aggregators.learned.set_features import (
+    BOUND,
+    LEAST_SPREAD,
     NUM_FEATURES,
     NUM_SCALARS,
     TINY,
@@ -34,6 +36,7 @@ from learned_aggregation.aggregators.learned.set_features import (
 )
 from learned_aggregation.aggregators.learned.set_packed import by_bank, by_rule, is_small, packed_steps
 from learned_aggregation.errors import UserError
+from learned_aggregation.kernels import pallas_set
 from learned_aggregation.kernels.set_step import fits
 from learned_aggregation.types import Aggregator, ClientUpdate, Key, Params, Sums, Theta
 
@@ -177,6 +180,12 @@ def tensor_step(
     context = jnp.concatenate([scalars(cohort, history, b, flat), shared])
     bias = weights["b0"] + context @ weights["w0"][NUM_FEATURES:]
     scale = rms(b)
+
+    if limit is not None and pallas_set.fits(rows, bias.shape[0]):
+        of_features = weights | {"w0": weights["w0"][:NUM_FEATURES]}
+        numbers = (jnp.sqrt(cohort.effective), scale, gain_limit, BOUND, TINY, LEAST_SPREAD)
+        step = pallas_set.network_steps(rows, inverse, bias, of_features, numbers)
+        return trusted(step, cohort.size, trust).reshape(param.shape)
 
     def body(steps, block):
         part = at_block(rows, block.offset, block.size)
