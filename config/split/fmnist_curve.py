@@ -19,5 +19,6 @@ split = dict(
         dict(label="conv, z 16", bottleneck="conv", latent_dim=16),
         dict(label="linear, z 8, 8 bits", bottleneck="linear", latent_dim=8, **_bits(8)),
         dict(label="linear, z 8, 4 bits", bottleneck="linear", latent_dim=8, **_bits(4)),
+        dict(label="linear, z 16, 8 bits", bottleneck="linear", latent_dim=16, **_bits(8)),
     ],
 )
