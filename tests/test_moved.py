@@ -25,3 +25,8 @@ def test_an_old_name_imported_first():
         "assert new.load_theta is load_theta and new.__name__.endswith('pretrained.theta_file')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_every_public_name_is_there_and_completed():
+    assert dir(learned_aggregation) == sorted(learned_aggregation.__all__)
+    assert all(getattr(learned_aggregation, name) is not None for name in dir(learned_aggregation))
