@@ -32,7 +32,7 @@ from learned_aggregation.atomic import write_atomic
 
 HELP = "help"
 PAIRS = {HELP: 30, "outer_step/a": 5, **dict.fromkeys(MIXTURES, 3)}
-"""Where it is not ten."""
+"""Where it is not six."""
 
 Pair = dict[str, tuple[float, float]]
 """What was timed -> seconds before and now."""
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--partial", type=Path, metavar="FILE", help="keeps the pairs until the end")
     asked = parser.parse_args(argv)
     name = full_name(asked.name)
-    number = asked.pairs or PAIRS.get(name, 10)
+    number = asked.pairs or PAIRS.get(name, 6)
     repeats = asked.repeats or REPEATS.get(name, 7)
     if asked.cores:
         os.sched_setaffinity(0, [int(core) for core in asked.cores.split(",")])
