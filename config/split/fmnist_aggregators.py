@@ -15,6 +15,7 @@ eval_examples = 1000
 local_optimizer = "sgd"
 keep_local_state = False
 _rates = (0.005, 0.01, 0.02, 0.05)
+_beyond = 0.1  # beyond the edges that the best of lagg-set and Nesterov lay on
 _nesterov = (
     (0.005, 0.7, 0.9),
     (0.01, 0.7, 0.6),
@@ -23,6 +24,22 @@ _nesterov = (
     (0.02, 0.7, 0.9),
     (0.02, 1.0, 0.9),
 )
+_nesterov_beyond = ((0.02, 1.4, 0.9), (0.05, 0.7, 0.9), (0.05, 1.0, 0.9))
+
+
+def _nesterov_cases(grid):
+    return [
+        dict(
+            label="Nesterov, %g, %g, %g" % (r, lr, beta),
+            optimizer="diloco",
+            local_learning_rate=r,
+            learning_rate=lr,
+            beta=beta,
+        )
+        for r, lr, beta in grid
+    ]
+
+
 split = dict(
     base_steps=300,
     bottleneck="linear",
@@ -30,16 +47,10 @@ split = dict(
     server_learning_rate=0.03,
     cases=[
         *(dict(label="FedAvg, %g" % r, optimizer="fedavg", local_learning_rate=r) for r in _rates),
-        *(
-            dict(
-                label="Nesterov, %g, %g, %g" % (r, lr, beta),
-                optimizer="diloco",
-                local_learning_rate=r,
-                learning_rate=lr,
-                beta=beta,
-            )
-            for r, lr, beta in _nesterov
-        ),
+        *_nesterov_cases(_nesterov),
         *(dict(label="lagg-set, %g" % r, test_checkpoint="lagg-set", local_learning_rate=r) for r in _rates),
+        *_nesterov_cases(_nesterov_beyond),
+        dict(label="FedAvg, %g" % _beyond, optimizer="fedavg", local_learning_rate=_beyond),
+        dict(label="lagg-set, %g" % _beyond, test_checkpoint="lagg-set", local_learning_rate=_beyond),
     ],
 )

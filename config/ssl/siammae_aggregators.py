@@ -12,5 +12,10 @@ entrants = [
         optimizer="diloco",
         sweep=dict(local_learning_rate=_rates, learning_rate=[0.7, 1.0], beta=[0.6, 0.9]),
     ),
-    dict(label="lagg-set", optimizer="fedlagg-set", test_checkpoint="lagg-set", sweep=dict(local_learning_rate=_rates)),
+    dict(
+        label="lagg-set",
+        optimizer="fedlagg-set",
+        test_checkpoint="lagg-set",
+        sweep=dict(local_learning_rate=_rates),
+    ),
 ]
