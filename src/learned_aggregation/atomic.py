@@ -26,6 +26,19 @@ _WORDINGS = {
 }
 
 
+def from_home(path: str | Path) -> Path:
+    """The path with `~` and `~somebody` as the home folder, and as it is where there is no such person.
+
+    Example:
+      >>> from_home("~nobody-here/a").name
+      'a'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def write_atomic(path: str | os.PathLike, content: bytes | str, *, then: str = "run again") -> None:
     """Replaces the file at `path` by `content`, or leaves it as it was.
 

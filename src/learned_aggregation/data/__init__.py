@@ -151,7 +151,7 @@ def description_of(dataset: Dataset) -> Description:
     """What a data set's train split shows.
 
     Raises:
-      UserError: a split that is missing, or examples of no kind of KINDS.
+      UserError: a split that is missing or of another form, or examples of no kind of KINDS.
     """
     splits = dataset.splits
     if missing := [name for name in ("train", "inner_valid", "outer_valid", "test") if name not in splits]:
@@ -159,6 +159,9 @@ def description_of(dataset: Dataset) -> Description:
             f"{dataset.name}: expected the splits train, inner_valid, outer_valid and test, got none of "
             f"{', '.join(missing)}. Add them."
         )
+    from learned_aggregation.data.alike import check_alike
+
+    check_alike(dataset.name, splits)
     examples = splits["train"].examples
     if "image" in examples:
         return Description("image", tuple(examples["image"].shape[1:]), dataset.num_classes, "from outside")

@@ -1,13 +1,14 @@
 """Spoken digits as pictures of their sound; the speakers are natural clients."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data import DataOptions, Description
+from learned_aggregation.data.npz_file import Unreadable, read_npz
 from learned_aggregation.data.stratified import stratified_order
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import SPLITS, Dataset, Split
@@ -86,21 +87,24 @@ def read_clips(options: DataOptions) -> tuple[list[np.ndarray], np.ndarray, np.n
             "fsdd: expected the path of an .npz with the spoken digits, got none. Give it as --fsdd_file PATH, or run "
             "without files: 'digits' in place of 'fsdd' in the task name."
         )
-    path = Path(options.fsdd_file).expanduser()
+    path = from_home(options.fsdd_file)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            x, offsets, digit, speaker, is_test = (stored[name] for name in ARRAYS)
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        stored = read_npz(path, ARRAYS)
+    except Unreadable as error:
         raise _unusable(path, error) from None
+    x, offsets, digit, speaker, is_test = (stored[name] for name in ARRAYS)
     fitting = (
-        len(offsets) - 1 == len(digit) == len(speaker) == len(is_test) > 0
+        all(of.ndim == 1 and of.dtype.kind in "biu" for of in (x, offsets, digit, speaker, is_test))
+        and len(offsets) - 1 == len(digit) == len(speaker) == len(is_test) > 0
         and offsets[0] == 0
         and offsets[-1] == len(x)
         and np.all(np.diff(offsets) > 0)
-        and digit.max() < NUM_CLASSES
+        and 0 <= digit.min() <= digit.max() < NUM_CLASSES
+        and 0 < is_test.astype(bool).sum() < len(is_test)
     )
     if not fitting:
-        raise _unusable(path, f"clips that do not fit together: {len(digit)} digits, {len(offsets)} offsets")
+        shapes = ", ".join(f"{n} {stored[n].dtype}{list(stored[n].shape)}" for n in ARRAYS)
+        raise _unusable(path, f"clips that do not fit together: {shapes}")
     return np.split(x, offsets[1:-1]), digit, speaker, is_test.astype(bool)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.text import windows
 from learned_aggregation.data.tfds_files import Source, line, open_folder, read_part, unusable, without_files
@@ -85,7 +86,7 @@ def _vocabulary(options: DataOptions) -> Any:
 
     if options.vocabulary is None:
         return seqio.ByteVocabulary()
-    path = Path(options.vocabulary).expanduser()
+    path = from_home(options.vocabulary)
     try:
         vocabulary = seqio.SentencePieceVocabulary(str(path))
         vocabulary.vocab_size  # noqa: B018  it is read from the file only now

@@ -1,9 +1,8 @@
 """Any text: the bytes of a file that the user names."""
 
-from pathlib import Path
-
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.text import windows
 from learned_aggregation.errors import UserError
@@ -32,7 +31,7 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
             "textfile: expected the path of a text, got none. Give it as --text_file PATH, or run without files: "
             "'pytext' in place of 'textfile' in the task name."
         )
-    path = Path(options.text_file).expanduser()
+    path = from_home(options.text_file)
     try:
         tokens = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data import DataOptions
 from learned_aggregation.errors import UserError
 
@@ -146,7 +147,7 @@ def newest_version(folder: Path) -> Path | None:
 def _data_dir(options: DataOptions) -> Path:
     """The chosen directory, else TFDS's own default."""
     chosen = options.tfds_data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(chosen).expanduser().absolute()
+    return from_home(chosen).absolute()
 
 
 def _download(source: Source, options: DataOptions) -> None:

@@ -19,12 +19,9 @@ from learned_aggregation.registry import Registry, nearest
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from learned_aggregation.types import Split
 
+_PACKAGED = ("shared", "iid", "dirichlet", "shards", "natural", "quantity")
 PARTITIONS = Registry(
-    "partition",
-    {
-        name: f"learned_aggregation.data.partitions.{name}:partition"
-        for name in ("shared", "iid", "dirichlet", "shards", "natural", "quantity")
-    },
+    "partition", {name: f"learned_aggregation.data.partitions.{name}:partition" for name in _PACKAGED}
 )
 
 
@@ -63,7 +60,31 @@ def partition(
             f"partition {name}: expected 1 to {len(labels)} clients, one example each at least, "
             f"got {num_clients!r}. Lower the number of clients."
         )
-    return function(labels, clients, num_clients, seed, **options)
+    rows = function(labels, clients, num_clients, seed, **options)
+    return rows if name in _PACKAGED else _checked(name, rows, len(labels), num_clients)
+
+
+def _checked(name: str, rows: Any, count: int, num_clients: int) -> list[np.ndarray]:
+    """The rows of a partitioner from outside.
+
+    Raises:
+      UserError: they are no division of the examples.
+    """
+    try:
+        found = [np.asarray(ids) for ids in rows]
+        sizes = [
+            len(ids) if ids.ndim == 1 and (ids.dtype.kind in "iu" or not len(ids)) else -1 for ids in found
+        ]
+        ids = np.concatenate(found) if found and min(sizes) > 0 else np.zeros(0, np.int64)
+    except (TypeError, ValueError):
+        sizes, ids = [], np.zeros(0, np.int64)
+    if len(sizes) != num_clients or not np.array_equal(np.sort(ids), np.arange(count)):
+        got = f"{len(sizes)} arrays of {min(sizes)} to {max(sizes)}" if sizes else f"{rows!r:.40}"
+        raise UserError(
+            f"partition {name}: expected {num_clients} arrays of example ids, none empty, in which 0 to {count - 1} "
+            f"occur once each, got {got}. Return rows that divide the examples."
+        )
+    return [ids.astype(np.int64) for ids in found]
 
 
 def split_labels(split: Split) -> np.ndarray:

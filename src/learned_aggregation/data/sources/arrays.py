@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from learned_aggregation.data.sources import ARRAYS, WHOLE, Entry, Parts
+from learned_aggregation.data.sources.forms import as_column
 from learned_aggregation.data.sources.splits import in_parts
 from learned_aggregation.errors import UserError
 
@@ -21,10 +22,8 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
     columns = ARRAYS[entry.sha256]
     nested = all(isinstance(values, Mapping) for values in columns.values())
     if nested:
-        return {part: {name: np.asarray(v) for name, v in of.items()} for part, of in columns.items()}
-    return (
-        in_parts({name: np.asarray(values) for name, values in columns.items()}) if columns else {WHOLE: {}}
-    )
+        return columns
+    return in_parts(columns) if columns else {WHOLE: {}}
 
 
 def fingerprint(columns: Mapping[str, Any]) -> str:
@@ -34,9 +33,18 @@ def fingerprint(columns: Mapping[str, Any]) -> str:
         if isinstance(values, Mapping):
             digest.update(f"{name}/{fingerprint(values)};".encode())
             continue
-        array = np.asarray(values)
+        array = as_column(values)
         digest.update(f"{name} {array.dtype} {array.shape};".encode())
-        digest.update(
-            repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
-        )
+        digest.update(_content(array))
     return digest.hexdigest()
+
+
+def _content(array: np.ndarray) -> bytes:
+    """Of Python objects their texts; of arrays among them all numbers, where their text would leave some out."""
+    if not array.dtype.hasobject:
+        return np.ascontiguousarray(array).tobytes()
+    rows = array.ravel().tolist()
+    return b";".join(
+        fingerprint({"": one}).encode() if isinstance(one, (np.ndarray, list, tuple)) else repr(one).encode()
+        for one in rows
+    )

@@ -1,11 +1,11 @@
 """`type="huggingface"`: a data set of the package `datasets`, as its `save_to_disk` left it. Nothing is downloaded."""
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data.sources import WHOLE, Entry, Parts
 from learned_aggregation.data.sources.splits import NAMES
 from learned_aggregation.data.sources.stored import Encoded
@@ -25,14 +25,15 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
             f"{where}: expected the package datasets for type='huggingface', got none. "
             "Install it with `pip install 'learned-aggregation[huggingface]'`."
         )
-    if not Path(entry.path).is_dir():
+    path = from_home(entry.path)
+    if not path.is_dir():
         raise UserError(
             f"{where}: expected a folder that save_to_disk wrote, got {entry.path!r}, which is none. Check the path."
         )
     import datasets  # pyright: ignore[reportMissingImports]
 
     try:
-        loaded: Any = datasets.load_from_disk(entry.path)
+        loaded: Any = datasets.load_from_disk(str(path))
     except Exception as error:  # the package raises errors of Arrow, of JSON and its own
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data.sources import WHOLE, Entry, Parts
 from learned_aggregation.data.sources.splits import NAMES
 from learned_aggregation.data.sources.stored import Encoded
@@ -22,7 +23,7 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
     Raises:
       UserError: no such folder, no images in it, folders at another depth.
     """
-    root = Path(entry.path)
+    root = from_home(entry.path)
     if not root.is_dir():
         raise UserError(
             f"{where}: expected a folder of images, got {entry.path!r}, which is none. Check the path."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from learned_aggregation.data.sources import Entry
-from learned_aggregation.data.sources.stored import Encoded, StoredClips
+from learned_aggregation.data.sources.forms import formed
 from learned_aggregation.data.text import windows
 from learned_aggregation.errors import UserError
 
@@ -41,12 +41,13 @@ def leaves_of(where: str, columns: Mapping[str, Any], entry: Entry) -> Leaves:
             f"{where}: expected a column image, video, features or tokens, got {', '.join(columns) or 'none'}. "
             "Say which is which, as in columns=dict(image='pixels', label='digit')."
         )
+    leaves = {leaf: formed(where, leaf, values) for leaf, values in leaves.items()}
     lengths = {leaf: len(values) for leaf, values in leaves.items()}
-    if len(set(lengths.values())) > 1 and not is_stream(leaves.get("tokens")):
+    if len(set(lengths.values())) > 1:
         raise UserError(
             f"{where}: expected columns of one length, got {lengths}. Give one row for each example."
         )
-    return {leaf: v if isinstance(v, Encoded | StoredClips) else np.asarray(v) for leaf, v in leaves.items()}
+    return leaves
 
 
 def _column(where: str, columns: Mapping[str, Any], named: str | Sequence[str]) -> Any:
@@ -58,7 +59,11 @@ def _column(where: str, columns: Mapping[str, Any], named: str | Sequence[str]) 
             )
     if isinstance(named, str):
         return columns[named]
-    return np.stack([np.asarray(columns[name], np.float32) for name in names], axis=1)
+    parts = [formed(f"{where}, column {name}", "features", columns[name]) for name in names]
+    if len({part.shape for part in parts}) > 1:
+        shapes = {name: list(part.shape) for name, part in zip(names, parts, strict=True)}
+        raise UserError(f"{where}: expected columns of one number each, got {shapes}. Leave the others out.")
+    return np.stack([part[:, 0] if part.shape[1] == 1 else part for part in parts], axis=1)
 
 
 def kind_of_leaves(leaves: Leaves) -> str:
@@ -77,13 +82,21 @@ def kind_of_leaves(leaves: Leaves) -> str:
     return "regression" if "target" in leaves else "table"
 
 
-def numbered(parts: Mapping[str, Leaves], leaf: str) -> dict[str, Leaves]:
+def numbered(where: str, parts: Mapping[str, Leaves], leaf: str) -> dict[str, Leaves]:
     """The parts with values of a leaf that are no numbers (names of classes, of writers) numbered from 0.
 
     The numbers follow the alphabet, and are the same in all parts.
+
+    Raises:
+      UserError: numbers in one part and names in another, which would all be different classes.
     """
     columns = {part: leaves[leaf] for part, leaves in parts.items() if leaf in leaves}
-    if not columns or all(np.issubdtype(column.dtype, np.integer) for column in columns.values()):
+    kinds = {part: "names" if column.dtype.kind == "U" else "numbers" for part, column in columns.items()}
+    if len(set(kinds.values())) > 1:
+        raise UserError(
+            f"{where}: expected {leaf}s of one kind in all parts, numbers or names, got {kinds}. Convert one of them."
+        )
+    if all(np.issubdtype(column.dtype, np.integer) for column in columns.values()):
         return dict(parts)
     names = np.unique(np.concatenate([column.astype(str) for column in columns.values()]))
     return {
@@ -96,13 +109,13 @@ def numbered(parts: Mapping[str, Leaves], leaf: str) -> dict[str, Leaves]:
 
 def is_stream(tokens: Any) -> bool:
     """Whether tokens are one long sequence, and not one for each example."""
-    return tokens is not None and np.asarray(tokens).ndim == 1 and np.asarray(tokens).dtype.kind in "iu"
+    return tokens is not None and tokens.ndim == 1 and tokens.dtype.kind in "iu"
 
 
 def are_texts(tokens: np.ndarray) -> bool:
     """Whether the tokens are those of texts: their bytes."""
-    return tokens.dtype.kind == "U" or (
-        tokens.dtype.kind == "O" and len(tokens) > 0 and isinstance(tokens[0], str)
+    return tokens.dtype.kind in "US" or (
+        tokens.dtype.kind == "O" and len(tokens) > 0 and isinstance(tokens[0], (str, bytes))
     )
 
 
@@ -122,14 +135,9 @@ def sequences(where: str, leaves: Leaves, length: int) -> Leaves:
                 f"got {tokens.shape[1]}. Change the size in the task's name to {tokens.shape[1] - 1}."
             )
         return leaves
-    if is_stream(tokens):
-        streams = {0: tokens}
-    else:
-        clients = leaves.get("client", np.zeros(len(tokens), np.int64))
-        rows = [_ints(text) for text in tokens]
-        streams = {
-            c: np.concatenate([rows[i] for i in np.flatnonzero(clients == c)]) for c in np.unique(clients)
-        }
+    clients = leaves.get("client", np.zeros(len(tokens), np.int64))
+    rows = tokens[:, None] if is_stream(tokens) else [_ints(where, i, text) for i, text in enumerate(tokens)]
+    streams = {c: np.concatenate([rows[i] for i in np.flatnonzero(clients == c)]) for c in np.unique(clients)}
     cut = {client: windows(stream, length) for client, stream in streams.items()}
     examples = {"tokens": np.concatenate(list(cut.values()))}
     if not len(examples["tokens"]):
@@ -141,7 +149,18 @@ def sequences(where: str, leaves: Leaves, length: int) -> Leaves:
     return examples
 
 
-def _ints(text: Any) -> np.ndarray:
-    if isinstance(text, (str, np.str_)):
-        return np.frombuffer(f"{text}\n".encode(), np.uint8).astype(np.int32)
-    return np.asarray(text, np.int32)
+def _ints(where: str, number: int, text: Any) -> np.ndarray:
+    """The tokens of one text, or of one list of them."""
+    if isinstance(text, (str, bytes)):
+        content = text.encode() if isinstance(text, str) else text
+        return np.frombuffer(content + b"\n", np.uint8).astype(np.int32)
+    try:
+        tokens = np.asarray(text)
+    except ValueError:
+        tokens = np.zeros(())
+    if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
+        raise UserError(
+            f"{where}: expected texts or lists of whole numbers as tokens, got {text!r:.40} in row {number}. "
+            "Fill or remove such rows."
+        )
+    return tokens.astype(np.int64)

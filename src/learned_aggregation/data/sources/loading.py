@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from learned_aggregation.data.alike import check_alike
 from learned_aggregation.data.sources import SOURCES, WHOLE, Entry
 from learned_aggregation.data.sources.leaves import (
     Leaves,
@@ -47,7 +48,7 @@ def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) ->
             f"{where}: expected one kind of data in all parts, got {sorted(kinds)}. Check the columns."
         )
     [kind] = kinds
-    parts = numbered(numbered(parts, "label"), "client")
+    parts = numbered(where, numbered(where, parts, "label"), "client")
     if (
         kind == "text"
         and entry.num_classes is None
@@ -68,6 +69,7 @@ def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) ->
         return Split(examples, None if clients is None else np.asarray(clients[of.ids], np.int64))
 
     splits = {split: taken(of) for split, of in rows.items()}
+    check_alike(where, splits)
     if kind in ("table", "regression"):
         splits = _standardised(where, splits, size)
     classes = _num_classes(where, kind, parts, entry)
@@ -87,11 +89,7 @@ def _take(where: str, leaf: str, values: Any, ids: np.ndarray, size: int, option
     if leaf == "image":
         return fitted(where, values, ids, size, options.whole_mb)
     taken = np.asarray(values)[ids]
-    if leaf == "target":
-        return taken.reshape(len(taken), -1).astype(np.float32)
-    if leaf == "features":
-        return taken.reshape(len(taken), -1).astype(np.float32)
-    return taken if leaf == "tokens" else taken.astype(_NARROW.get(taken.dtype.kind, taken.dtype))
+    return taken if leaf == "tokens" else taken.astype(_NARROW[taken.dtype.kind])
 
 
 _NARROW: dict[str, Any] = {"i": np.int32, "u": np.int32, "f": np.float32, "b": np.float32}
@@ -105,9 +103,8 @@ def _standardised(where: str, splits: Mapping[str, Split], size: int) -> dict[st
             f"{where}: expected {size} features, as the task's name says, got {train.shape[1]}. "
             f"Change the size in the name to {train.shape[1]}."
         )
-    if not all(np.isfinite(split.examples["features"]).all() for split in splits.values()):
-        raise UserError(f"{where}: expected finite features, got NaN or infinity. Fill or remove these rows.")
-    mean, deviation = train.mean(0), train.std(0)
+    exact = train.astype(np.float64)  # squares of large numbers do not fit float32
+    mean, deviation = exact.mean(0), exact.std(0)
     deviation = np.where(deviation > 0, deviation, 1.0)
     return {
         name: split._replace(
@@ -128,7 +125,7 @@ def _num_classes(where: str, kind: str, parts: Mapping[str, Leaves], entry: Entr
     most = entry.num_classes or MOST_CLASSES
     if low < 0 or high >= most:
         raise UserError(
-            f"{where}: expected {leaf}s from 0 to {most - 1}, got {low} to {high}. "
+            f"{where}: expected {leaf.removesuffix('s')}s from 0 to {most - 1}, got {low} to {high}. "
             f"Number them from 0, or {'raise' if entry.num_classes else 'give'} num_classes."
         )
     return entry.num_classes or high + 1

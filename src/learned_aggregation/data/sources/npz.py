@@ -1,12 +1,11 @@
 """`type="npz"`: NumPy's archives, read without pickles."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from learned_aggregation.data.npz_file import Unreadable, read_npz
 from learned_aggregation.data.sources import Entry, Parts
 from learned_aggregation.data.sources.splits import in_parts
 from learned_aggregation.errors import UserError
@@ -27,16 +26,9 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
 
 def _arrays(where: str, path: str) -> dict[str, np.ndarray]:
     try:
-        stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise ValueError("a single array, not an archive")
-        with stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if "allow_pickle" in reason:
-            reason = "an array of Python objects, which only a pickle can hold"
+        return read_npz(path)
+    except Unreadable as error:
         raise UserError(
-            f"{where}: expected an .npz of plain arrays at {str(path)!r}, got {' '.join(reason.split())[:200]}. "
+            f"{where}: expected an .npz of plain arrays at {str(path)!r}, got {error}. "
             "Save it with np.savez(path, image=..., label=..., client=...), or check the path."
         ) from None

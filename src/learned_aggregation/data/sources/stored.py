@@ -129,12 +129,13 @@ def fitted(where: str, column: Any, ids: np.ndarray, size: int, whole_mb: int | 
     """The images `ids` of a column at the size of the task.
 
     Args:
-      column: `Encoded`, or an array [N, h, w] or [N, h, w, c]: uint8, or floats that are the model's inputs already.
+      column: `Encoded`, or an array [N, h, w] or [N, h, w, c] of `forms`: uint8, or floats that are the model's inputs
+        already.
       whole_mb: images on disk with more megabytes than this stay there; None reads all.
     Returns:
       [n, size, size, c]: an array, or StoredImages.
     Raises:
-      UserError: an array of another form, floats of another size.
+      UserError: floats of another size.
     """
     if isinstance(column, Encoded):
         stored = StoredImages(column, ids, size)
@@ -143,11 +144,6 @@ def fitted(where: str, column: Any, ids: np.ndarray, size: int, whole_mb: int | 
     images = column[ids]
     images = images[..., None] if images.ndim == 3 else images
     is_float = np.issubdtype(images.dtype, np.floating)
-    if images.ndim != 4 or not (images.dtype == np.uint8 or is_float):
-        raise UserError(
-            f"{where}: expected images as uint8 [N, h, w] or [N, h, w, channels], or as floats, got {images.dtype} "
-            f"{list(column.shape)}. Convert them, or name the column in columns=dict(image=...)."
-        )
     if images.shape[1:3] == (size, size):
         return images.astype(np.float32) if is_float else images
     if is_float or images.shape[-1] not in (1, 3):

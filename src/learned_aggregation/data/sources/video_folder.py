@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.data.sources import WHOLE, Entry, Parts
 from learned_aggregation.data.sources.splits import NAMES
 from learned_aggregation.data.sources.stored import StoredClips
@@ -23,7 +24,7 @@ def read(where: str, entry: Entry, options: Any) -> Parts:
     Raises:
       UserError: no such folder, no videos in it, a video with one frame, none that is as long as a clip.
     """
-    root = Path(entry.path)
+    root = from_home(entry.path)
     if not root.is_dir():
         raise UserError(
             f"{where}: expected a folder of videos, got {entry.path!r}, which is none. Check the path."

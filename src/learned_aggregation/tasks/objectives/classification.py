@@ -35,6 +35,7 @@ def classification(name: str, model: nn.Module, dataset: Dataset) -> Task:
         lambda logits, batch: cross_entropy(logits, batch["label"]),
         CLASS_METRICS,
         loss_cap(dataset.num_classes),
+        (dataset.num_classes,),
     )
     if not isinstance(model, MLP):
         return task

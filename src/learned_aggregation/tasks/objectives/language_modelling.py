@@ -25,7 +25,8 @@ def language_modelling(name: str, model: nn.Module, dataset: Dataset) -> Task:
         return batch["tokens"][:, :-1].astype(jnp.int32)
 
     example = jnp.zeros((1, length), jnp.int32)
-    return flax_task(name, model, example, inputs, _measure, METRICS, loss_cap(dataset.num_classes))
+    cap, shape = loss_cap(dataset.num_classes), (length, dataset.num_classes)
+    return flax_task(name, model, example, inputs, _measure, METRICS, cap, shape)
 
 
 def _measure(logits: Array, batch: Batch) -> Metrics:

@@ -42,7 +42,8 @@ def regression(name: str, model: nn.Module, dataset: Dataset) -> Task:
         return {"loss": jnp.mean(error**2, axis=-1), "mae": jnp.mean(jnp.abs(error), axis=-1)}
 
     example = jnp.zeros((1, train["features"].shape[1]))
-    return flax_task(name, model, example, lambda batch: batch["features"], measure, METRICS, LOSS_CAP)
+    shape = (train["target"].shape[1],)
+    return flax_task(name, model, example, lambda batch: batch["features"], measure, METRICS, LOSS_CAP, shape)
 
 
 OBJECTIVE = Objective(kinds=("regression",), outputs=lambda about: about.num_targets, make=regression)

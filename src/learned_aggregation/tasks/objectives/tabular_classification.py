@@ -26,6 +26,7 @@ def tabular_classification(name: str, model: nn.Module, dataset: Dataset) -> Tas
         lambda logits, batch: cross_entropy(logits, batch["label"]),
         CLASS_METRICS,
         loss_cap(dataset.num_classes),
+        (dataset.num_classes,),
     )
 
 
