@@ -55,6 +55,12 @@ def slowed(*, tempo: float = 0.5):
     return classical(lambda params: (), lambda g, state: (jax.tree.map(lambda x: -tempo * x, g), state))
 
 
+MEAN = (
+    lambda key: ({"m": jnp.ones(3)}, ()),
+    lambda params, state, key, batch: (jnp.sum(params["m"]), (state, {})),
+)
+
+
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -234,6 +240,42 @@ def test_objects_get_names_that_differ():
         ({"model": Net, "data": DATA, "loss": lambda o, b: jnp.mean(o)}, "expected one loss for each of"),
         ({"model": lambda widths: None, "data": DATA}, "expected one that is made from arguments, outputs"),
         ({"model": Net, "data": DATA, "size": 4}, "datasets.data: expected 4 features"),
+        (
+            {"model": Net, "data": {0: LABELS}},
+            "data: expected names of leaves, or of parts with leaves in them, got 0",
+        ),
+        ({"model": Net, "data": {"train": {0: LABELS}}}, "data: expected names of leaves, or of parts"),
+        ({"model": Net, "data": {"type": "npz"}}, "datasets.data: expected path with type='npz'"),
+        ({"model": Net, "data": DATA, "datasets": [1]}, "datasets: expected a dict, got [1]"),
+        (
+            {"model": Net, "data": DATA, "run_type": "sweep"},
+            "run_type: expected 'benchmark', as the function says",
+        ),
+        ({"model": Net(2), "data": DATA}, "model: expected outputs [1, 3] for a batch of 1, got [1, 2]"),
+        (
+            {"model": (lambda key: {"w": jnp.ones(3, int)}, abs), "data": DATA},
+            "expected init to return params of floats",
+        ),
+        (
+            {"task": Task("t", *MEAN, lambda *_: {"loss": 0.0}, None), "data": DATA},
+            "task t: expected evaluate to return",
+        ),
+        (
+            {"task": Task("t", *MEAN[:1], lambda *_: 3, abs, None), "data": DATA},
+            "task t: expected loss to return",
+        ),
+        (
+            {"model": Net, "data": DATA, "compressor": lambda: 3},
+            "compressor lambda: expected a function that returns",
+        ),
+        (
+            {"model": Net, "data": DATA, "local_optimizer": lambda rate: 3},
+            "local_optimizer lambda: expected a function",
+        ),
+        (
+            {"model": Net, "data": DATA, "partition": lambda *_: None, "num_clients": 2},
+            "partition lambda: expected 2 arrays",
+        ),
     ],
 )
 def test_bad_calls_are_one_line(call, message):
@@ -241,6 +283,33 @@ def test_bad_calls_are_one_line(call, message):
         la.benchmark(optimizer="fedavg", **SMALL, **call)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entrants", [["fedavg"], "fedavg", None])
+def test_entrants_of_another_form_are_one_line(entrants):
+    with pytest.raises(UserError, match="entrants: expected a dict of label -> rule, or a list of dicts"):
+        la.compare(entrants, task="mlp4_digits_8", **SMALL)
+
+
+def test_a_name_of_the_package_stays_the_package_s():
+    """A user's function called fedavg must not take FedAvg's place in a comparison."""
+    bringing = Bringing()
+
+    def fedavg():
+        return None
+
+    class mlp(Net):
+        pass
+
+    assert (bringing.name("optimizer", fedavg), bringing.name("model", mlp)) == ("fedavg_2", "mlp_2")
+    assert bringing.objects["optimizer", "fedavg_2"] is fedavg
+
+
+def test_labels_that_are_numbers_are_texts(here):
+    (here / "table.csv").write_text("entrant,seeds,task\n1,2,3\n")
+    table = read_table(here / "table.csv")
+    assert (table["entrant"].tolist(), table["seeds"].tolist()) == (["1"], [2.0])
+    assert len(table.where(entrant="1")["seeds"]) == 1
 
 
 def test_tables():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from learned_aggregation.data.partitions import PARTITIONS, class_counts, partition, split_labels
 from learned_aggregation.data.stratified import quantile_bins
 from learned_aggregation.errors import UserError
+from learned_aggregation.registry import brought
 from learned_aggregation.types import Split
 
 LABELS = np.random.default_rng(0).integers(10, size=1000)
@@ -164,3 +165,21 @@ def test_requests_that_cannot_be_met_are_one_clear_line(name, num_clients, optio
 def test_too_many_natural_clients():
     with pytest.raises(UserError, match="at most the 3 natural clients, got 4"):
         partition("natural", LABELS, np.arange(1000) % 3, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, [np.arange(3)], [np.arange(6), np.arange(6)], [np.arange(6), np.arange(0)], [np.arange(3), np.arange(4, 7)],
+     [np.arange(3.0), np.arange(3.0, 6)]],
+)  # fmt: skip
+def test_rows_of_a_partitioner_from_outside_must_divide_the_examples(rows):
+    """Ids that are not there would be read as others in silence, and a client without any as example 0."""
+
+    def mine(labels, clients, num_clients, seed):
+        return rows
+
+    with (
+        brought({("partition", "mine"): mine}),
+        pytest.raises(UserError, match="partition mine: expected 2 arrays of example ids, none empty"),
+    ):
+        partition("mine", LABELS[:6], None, 2)

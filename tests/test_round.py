@@ -10,13 +10,14 @@ import pytest
 from helpers import assert_close, regression_batches, regression_task, small_tree
 
 from learned_aggregation import get_aggregator
+from learned_aggregation.errors import UserError
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.compression import compress
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
 from learned_aggregation.problems.freezing import freeze
-from learned_aggregation.types import Compressor, ServerWork, Traffic
+from learned_aggregation.types import Aggregator, Compressor, ServerWork, Traffic
 
 POPULATION, COHORT, STEPS, BATCH = 5, 2, 3, 4
 
@@ -222,3 +223,27 @@ def test_what_is_frozen_crosses_no_wire_and_is_evaluated():
     same = parts.task.evaluate(server.params, server.model_state, jax.random.key(0), batches(0))
     whole = {"w": small_tree()["w"], "b": server.params["b"]}
     assert_close(same, regression_task().evaluate(whole, (), jax.random.key(0), batches(0)))
+
+
+@pytest.mark.parametrize(
+    ("step", "state", "message"),
+    [
+        (lambda params: {"w": params["w"]}, lambda state: state, r"a step like params, got \['b'\] missing"),
+        (
+            lambda params: {**params, "b": jnp.ones(())},
+            lambda state: state,
+            r".* got \['b'\] \(\) in the place of \(3,\)",
+        ),
+        (lambda params: params, lambda state: (1,), "an agg_state like the one before"),
+    ],
+)
+def test_what_an_aggregator_returns_has_the_form_of_what_it_got(step, state, message):
+    """A leaf of another shape would broadcast, and the model change in silence."""
+
+    def update(theta, update, agg_state, params):
+        return step(params), state(agg_state)
+
+    parts = adamw_parts()._replace(aggregator=Aggregator(lambda key: (), lambda theta, params: (), update))
+    server = init_server((), parts, small_tree(), (), POPULATION)
+    with pytest.raises(UserError, match=f"aggregator: expected an update that returns {message}"):
+        jax.eval_shape(lambda: a_round(parts, server, [0, 1]))

@@ -190,6 +190,25 @@ class Registry(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
+def checked(kind: str, name: str, made: Any, attributes: Iterable[str]) -> Any:
+    """What the function of that name returned, if it has these attributes; functions of the user's may return anything.
+
+    Raises:
+      UserError: it has not.
+
+    Example:
+      >>> checked("optimizer", "fedavg", 3j, ["real", "imag"])
+      3j
+    """
+    missing = [attribute for attribute in attributes if not hasattr(made, attribute)]
+    if missing:
+        raise UserError(
+            f"{kind} {name}: expected a function that returns an object with {', '.join(attributes)}, got one that "
+            f"returns {made!r:.60}. See the contracts of the package in types.py, and CONTRIBUTING for a skeleton."
+        )
+    return made
+
+
 def _origin(item: Any) -> Any:
     """What two executions of one definition have in common."""
     return (

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry, nearest
+from learned_aggregation.registry import Registry, checked, nearest
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from learned_aggregation.types import Aggregator
@@ -85,4 +85,4 @@ def get_aggregator(name: str, *, num_grads: int = 8, hidden_size: int = 32, **op
         raise UserError(
             f"{name}: expected a value for {', '.join(missing)}, got none. Give it, as in {missing[0]}=0.1."
         )
-    return AGGREGATORS[name](**arguments)
+    return checked("optimizer", name, AGGREGATORS[name](**arguments), ("init_theta", "init", "update"))

@@ -6,16 +6,25 @@ command line can run it again. Anything else (from a notebook, a lambda, an arra
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from learned_aggregation.data import DataOptions
+from learned_aggregation.aggregators import AGGREGATORS
+from learned_aggregation.config.outside import check_datasets
+from learned_aggregation.data import DATASETS, DataOptions
+from learned_aggregation.data.partitions import PARTITIONS
 from learned_aggregation.data.sources.arrays import fingerprint
 from learned_aggregation.data.sources.loading import size_of
 from learned_aggregation.errors import UserError
+from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.federated.compressors import COMPRESSORS
+from learned_aggregation.meta_training.estimators import ESTIMATORS
+from learned_aggregation.runs.trackers import TRACKERS
+from learned_aggregation.tasks.names import MODEL_NAMES
+from learned_aggregation.tasks.objectives import OBJECTIVES
 from learned_aggregation.types import Dataset, Task
 
 KINDS = {
@@ -27,6 +36,19 @@ KINDS = {
     "estimator": "estimator",
 }
 """Setting -> the registry that it names something of."""
+
+REGISTRIES: dict[str, Collection[str]] = {
+    "optimizer": AGGREGATORS,
+    "local_optimizer": LOCAL_OPTIMIZERS,
+    "compressor": COMPRESSORS,
+    "objective": OBJECTIVES,
+    "partition": PARTITIONS,
+    "estimator": ESTIMATORS,
+    "tracker": TRACKERS,
+    "model": MODEL_NAMES,
+    "data set": DATASETS,
+}
+"""Kind -> the names that are taken."""
 
 _NAMED = (str, int, float, bool, type(None))
 
@@ -56,7 +78,8 @@ class Bringing:
         text = getattr(item, "__name__", None) or hint or type(item).__name__
         plain = re.sub(r"\W+", "_", text).strip("_") or kind
         name, number = plain, 1
-        while (kind, name) in self.objects and self.objects[kind, name] is not item:
+        # A name of the package stays the package's: a comparison may have both.
+        while name in REGISTRIES[kind] or self.objects.get((kind, name), item) is not item:
             number += 1
             name = f"{plain}_{number}"
         self.objects[kind, name] = item
@@ -102,7 +125,7 @@ class Bringing:
 
     def _data(self, data: Any, datasets: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """(the data set's name, the setting `datasets`)."""
-        entries = dict(datasets)
+        entries = check_datasets("datasets", datasets)
         if isinstance(data, str):
             return data, entries
         if isinstance(data, Dataset):
@@ -112,9 +135,14 @@ class Bringing:
                 f"data: expected a name, a dict of arrays, an entry of datasets or a Dataset, got {data!r:.60}. "
                 "Write for example data=dict(image=images, label=labels, client=ids)."
             )
+        if strange := [key for key in _keys(data) if not isinstance(key, str)]:
+            raise UserError(
+                f"data: expected names of leaves, or of parts with leaves in them, got {strange[0]!r:.60}. "
+                "Write for example data=dict(image=images, label=labels, client=ids)."
+            )
         name = next(n for n in ("data", *(f"data_{i}" for i in range(2, 99))) if n not in entries)
         if isinstance(data.get("type"), str):
-            return name, entries | {name: dict(data)}
+            return name, entries | check_datasets("datasets", {name: dict(data)})
         arrays = {k: dict(v) if isinstance(v, Mapping) else _host(v) for k, v in data.items()}
         digest = fingerprint(arrays)
         self.objects["arrays", digest] = arrays
@@ -127,7 +155,7 @@ class Bringing:
             with brought(self.objects):
                 found = size_of(name, entries[name], DataOptions())
         elif isinstance(data, Dataset):
-            found = shown_size(data.splits["train"].examples)
+            found = shown_size(data.splits["train"].examples) if "train" in data.splits else None
         else:
             found = None
         if found is None:
@@ -136,6 +164,11 @@ class Bringing:
                 "tokens of a sequence or the number of features."
             )
         return found
+
+
+def _keys(data: Mapping[Any, Any]) -> list[Any]:
+    """The names of leaves and of parts."""
+    return [*data, *(key for of in data.values() if isinstance(of, Mapping) for key in of)]
 
 
 def shown_size(examples: Mapping[str, Any]) -> int | None:

@@ -72,7 +72,7 @@ def meta_train(
       (2, 2)
     """
     bringing = Bringing()
-    given = _given(bringing, optimizer, task, model, data, loss, size, settings) | {"run_type": "meta-train"}
+    given = _given("meta-train", bringing, optimizer, task, model, data, loss, size, settings)
     with brought(bringing.objects), silent(not verbose):
         config = config_of(given)
         directory = _finish(config, "meta_train")
@@ -119,7 +119,7 @@ def benchmark(
         bringing.objects |= optimizer.objects
         settings = optimizer.method() | settings
         optimizer = settings.pop("optimizer")
-    given = _given(bringing, optimizer, task, model, data, loss, size, settings) | {"run_type": "benchmark"}
+    given = _given("benchmark", bringing, optimizer, task, model, data, loss, size, settings)
     with brought(bringing.objects), silent(not verbose):
         return Result(_finish(config_of(given), "benchmark"))
 
@@ -167,14 +167,21 @@ def compare(
             # K is the comparison's: a theta of another K is refused there
             own = {name: value for name, value in trained.method().items() if name != "num_grads"}
             method |= {**own, **method}
-    given = _given(bringing, None, task, model, data, loss, size, settings)
-    given |= {"run_type": "compare", "entrants": [bringing.settings(method) for method in methods]}
+    given = _given("compare", bringing, None, task, model, data, loss, size, settings)
+    given |= {"entrants": [bringing.settings(method) for method in methods]}
     with brought(bringing.objects), silent(not verbose):
         return Result(_finish(config_of(given), "compare"))
 
 
 def _labelled(entrants: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not isinstance(entrants, Mapping):
+        if not isinstance(entrants, (list, tuple)) or not all(
+            isinstance(entry, Mapping) for entry in entrants
+        ):
+            raise UserError(
+                f"entrants: expected a dict of label -> rule, or a list of dicts with a label, got {entrants!r:.100}. "
+                'Write for example {"FedAvg": "fedavg", "mine": trained}.'
+            )
         return [dict(entry) for entry in entrants]
     return [
         {"label": label, **(entry if isinstance(entry, Mapping) else {"optimizer": entry})}
@@ -183,16 +190,20 @@ def _labelled(entrants: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list
 
 
 def _given(
-    bringing: Bringing, optimizer: Any, task: Any, model: Any, data: Any, loss: Any, size: int | None,
+    run_type: str, bringing: Bringing, optimizer: Any, task: Any, model: Any, data: Any, loss: Any, size: int | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The settings of a call, names in the place of objects."""
+    if settings.get("run_type", run_type) != run_type:
+        raise UserError(
+            f"run_type: expected {run_type!r}, as the function says, got {settings['run_type']!r}. Leave it out."
+        )
     if loss is not None and settings.get("objective") is not None:
         raise UserError("loss: expected loss or objective, got both. Leave one of them out.")
     named = {"optimizer": optimizer, "objective": loss}
     given = {**settings, **{name: value for name, value in named.items() if value is not None}}
     given |= bringing.task(task, model, data, size, settings.get("datasets") or {})
-    return bringing.settings(given)
+    return bringing.settings(given) | {"run_type": run_type}
 
 
 def _finish(config: Config, function: str) -> Path:

@@ -16,7 +16,7 @@ from learned_aggregation.types import Theta
 
 
 class Table(Mapping[str, np.ndarray]):
-    """A table by column: floats where every cell is a number or empty (NaN), else texts.
+    """A table by column: floats where every cell is a number or empty (NaN), else texts. Labels and names are texts.
 
     Example:
       >>> table = Table({"round": np.array([0.0, 1.0]), "method": np.array(["a", "b"])})
@@ -136,10 +136,16 @@ class MetaTrained(Result):
 def read_table(path: Path) -> Table:
     """A CSV file as a Table; empty where there is none."""
     found = read_csv(path)
-    return Table({name: _column(cells) for name, cells in found.columns.items()} if found else {})
+    return Table({name: _column(name, cells) for name, cells in found.columns.items()} if found else {})
 
 
-def _column(cells: list[str]) -> np.ndarray:
+_TEXTS = ("entrant", "optimizer", "task")
+"""Columns whose cells may look like numbers and are none."""
+
+
+def _column(name: str, cells: list[str]) -> np.ndarray:
+    if name in _TEXTS:
+        return np.array(cells, str)
     try:
         return np.array([float(cell) if cell else np.nan for cell in cells])
     except ValueError:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optax
+
 from learned_aggregation.build.data import TaskData
 from learned_aggregation.build.rule import make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config
@@ -19,6 +21,7 @@ from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of
 from learned_aggregation.problems.phases import Length, enter, freezeout
 from learned_aggregation.problems.task_augmentation import Augmentation, augment, augment_task
+from learned_aggregation.registry import checked
 from learned_aggregation.tasks import probe_tasks
 from learned_aggregation.types import Parts, Server, Task, Theta, Traffic
 
@@ -38,7 +41,16 @@ def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraini
     name, rate = config.local_optimizer, rates["local_learning_rate"]
     if name == "sgd":
         return sgd_training(task, rate, config.remat)
-    return local_training(task, LOCAL_OPTIMIZERS[name](rate), config.keep_local_state, config.remat)
+    return local_training(task, make_local_optimizer(name, rate), config.keep_local_state, config.remat)
+
+
+def make_local_optimizer(name: str, rate: Any) -> optax.GradientTransformation:
+    """The local optimizer of that name at a rate, which may be traced.
+
+    Raises:
+      UserError: a function from outside that returns none.
+    """
+    return checked("local_optimizer", name, LOCAL_OPTIMIZERS[name](rate), ("init", "update"))
 
 
 def _options_of(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 
 from learned_aggregation.build.data import Loader, TaskData, data_options, train_data
-from learned_aggregation.build.parts import DATA_PARALLEL, round_sizes
+from learned_aggregation.build.parts import DATA_PARALLEL, make_local_optimizer, round_sizes
 from learned_aggregation.build.rule import learned_theta, make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config, with_settings
 from learned_aggregation.data import load_dataset
@@ -20,7 +21,6 @@ from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.streaming import evaluation_examples
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated import round as one_round
-from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
 from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.meta_testing.evaluation import chunked
@@ -161,7 +161,7 @@ def _optimizers(
     config: Config, rates: Rates
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """(the clients', the server half's)."""
-    make = LOCAL_OPTIMIZERS[config.local_optimizer]
+    make = partial(make_local_optimizer, config.local_optimizer)
     clients = optax.sgd(1.0) if config.optimizer in DATA_PARALLEL else make(rates["local_learning_rate"])
     return clients, make(rates[SERVER_RATE])
 

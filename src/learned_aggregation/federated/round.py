@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.errors import UserError
 from learned_aggregation.federated.compression import compress
 from learned_aggregation.types import (
     Batch,
@@ -73,6 +74,8 @@ def federated_round(
     update = update._replace(delta=delta)
     clients = _scatter(server.clients, ids, _where(weight > 0, ClientState(work, feedback), cohort))
     step, agg_state = parts.aggregator.update(theta, update, server.agg_state, server.params)
+    _check_same("a step like params", server.params, step)
+    _check_same("an agg_state like the one before", server.agg_state, agg_state)
     down_key = jax.random.fold_in(key, _DOWN)
     step, down_feedback = compress(parts.server_compressor, step, server.feedback, down_key)
     params = jax.tree.map(jnp.add, server.params, step)
@@ -81,6 +84,29 @@ def federated_round(
     took_part = (weight > 0).astype(jnp.float32)
     loss = jnp.sum(jnp.where(weight > 0, update.loss, 0.0)) / jnp.sum(took_part)
     return after, loss
+
+
+def _check_same(what: str, before: Any, after: Any) -> None:
+    """Refuses what an aggregator of another form returns: shapes that broadcast would change the model in silence.
+
+    Raises:
+      UserError: another tree or other shapes.
+    """
+    found, wanted = (
+        {
+            jax.tree_util.keystr(path): jnp.shape(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (after, before)
+    )
+    if jax.tree.structure(after) != jax.tree.structure(before) or found != wanted:
+        name = next((n for n in {**wanted, **found} if found.get(n) != wanted.get(n)), None)
+        got = "another tree" if name is None else f"{name or 'leaf'} {found.get(name, 'missing')}"
+        of = "its kinds of nodes" if name is None else f"{wanted.get(name, 'nothing')}"
+        raise UserError(
+            f"aggregator: expected an update that returns {what}, got {got} in the place of {of}. "
+            "Let it return trees like those that it is called with."
+        )
 
 
 def traffic(parts: Parts, params: Params) -> Traffic:

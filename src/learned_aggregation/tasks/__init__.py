@@ -48,10 +48,56 @@ def make_task(
     model, about = make_model(name, options, remat, objective, dataset)
     dataset = dataset or load_dataset(parsed.dataset, parsed.size, options)
     if is_task(model):
+        _check_task(model, dataset)
         return model._replace(name=name), dataset
     chosen = objective_name(parsed.dataset, objective, kind=about.kind)
     check_objective_options(chosen, objective_options or {})
     return get_objective(chosen).make(name, model, dataset, **(objective_options or {})), dataset
+
+
+def _check_task(task: Task, dataset: Dataset) -> None:
+    """Refuses a task from outside whose functions return something else than types.Task says; nothing is computed.
+
+    Raises:
+      UserError: naming the function.
+    """
+    import jax
+    import numpy as np
+
+    from learned_aggregation.types import Task
+
+    size = 3
+    batch = {
+        name: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), np.dtype(leaf.dtype))
+        for name, leaf in dataset.splits["train"].examples.items()
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    checks = (
+        ("init", lambda found: len(found) == 2 and bool(jax.tree.leaves(found[0])), "(params, model_state)"),
+        (
+            "loss",
+            lambda found: found[0].shape == () and len(found[1]) == 2,
+            "(the mean loss [], (model_state, metrics))",
+        ),
+        (
+            "evaluate",
+            lambda found: "loss" in found and all(leaf.shape == (size,) for leaf in found.values()),
+            f"metrics of each of {size} examples, [{size}], one of them 'loss'",
+        ),
+    )
+    started: tuple = ()
+    for name, fits, expected in checks:
+        found = jax.eval_shape(getattr(task, name), *((key,) if name == "init" else (*started, key, batch)))
+        try:
+            good = fits(found)
+        except (TypeError, AttributeError, IndexError, KeyError):
+            good = False
+        if not good:
+            got = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", found)
+            raise UserError(
+                f"task {task.name}: expected {name} to return {expected}, got {got!r:.200}. See {Task.__module__}.Task."
+            )
+        started = found if name == "init" else started
 
 
 def is_task(model: Any) -> bool:

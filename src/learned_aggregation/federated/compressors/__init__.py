@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry, nearest
+from learned_aggregation.registry import Registry, checked, nearest
 
 if TYPE_CHECKING:  # listing names must not wait for JAX
     from learned_aggregation.types import Compressor
@@ -81,11 +81,12 @@ def get_compressor(
     if missing:
         raise UserError(f"{name}: expected a value for {', '.join(missing)}, got none. Pass {missing[0]}=...")
     wrap = ERROR_FEEDBACK[error_feedback]
+    plain = checked("compressor", name, COMPRESSORS[name](**options), ("init", "encode", "decode", "bits"))
     if "feedback_decay" in inspect.signature(wrap).parameters:
-        return wrap(COMPRESSORS[name](**options), feedback_decay=feedback_decay)
+        return wrap(plain, feedback_decay=feedback_decay)
     if isinstance(feedback_decay, (int, float)) and feedback_decay != 1.0:
         raise UserError(
             f"{name}: expected feedback_decay only with error_feedback 'ef14', got {feedback_decay!r} with "
             f"{error_feedback!r}. Leave it out."
         )
-    return wrap(COMPRESSORS[name](**options))
+    return wrap(plain)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from learned_aggregation.registry import Registry
+from learned_aggregation.registry import Registry, checked
 
 
 class Tracker(Protocol):
@@ -48,6 +48,8 @@ def make_tracker(
     """
     from learned_aggregation.runs.trackers.composite import CompositeTracker
 
-    return CompositeTracker(
-        [TRACKERS[name](run_dir, resume_step=resume_step, config=config or {}, **options) for name in names]
-    )
+    made = {
+        name: TRACKERS[name](run_dir, resume_step=resume_step, config=config or {}, **options)
+        for name in names
+    }
+    return CompositeTracker([checked("tracker", name, one, ("log", "close")) for name, one in made.items()])
