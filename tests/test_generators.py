@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from embeddings import D, S, V, data
 
-from learned_aggregation.errors import UserError
+from learned_aggregation.errors import RunError, UserError
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.generators import GENERATORS, files, vae
 from learned_aggregation.generators.adapter import adapter_task
-from learned_aggregation.generators.base import Training, new_state, train
+from learned_aggregation.generators.base import GeneratorState, Training, new_state, optimizer_of, train
 from learned_aggregation.generators.client import GeneratorClient, Kind
 from learned_aggregation.generators.quality import quality
+from learned_aggregation.generators.rounds import Leaving, Programs, Saving, Setting, run_rounds
 from learned_aggregation.generators.samples import CHUNK, generate, generate_to_files, pool_of
 from learned_aggregation.generators.server import GeneratorServer, ServerState, training_on_samples
 from learned_aggregation.generators.work import with_generators
@@ -103,6 +104,63 @@ def test_noise_is_added_only_where_it_is_asked_for():
     assert found[True] != found[False]
 
 
+def test_the_vae_s_loss_is_its_formula_and_no_gradient_passes_its_variance():
+    """sum |x - y|^2 / 2v + warmth beta KL + .1 (1 - cosine), by NumPy; each term can be told from the others."""
+    generator = made(augmented=False, beta=0.7)
+    params = generator.init(jax.random.key(0))
+    batch = {name: leaf[0, :5] for name, leaf in batches().items()}
+    _, latent_key = jax.random.split(jax.random.key(1))
+    x, c = np.asarray(batch["audio"]).reshape(5, -1), np.tile(batch["clip"], (1, S))
+    mu, log_variance = map(np.asarray, generator.encode(params, jnp.asarray(x), jnp.asarray(c)))
+    z = mu + np.exp(log_variance / 2) * np.asarray(jax.random.normal(latent_key, mu.shape))
+    y = np.asarray(generator.decode(params, jnp.asarray(z), jnp.asarray(c)))
+    variance = max(np.mean((x - y) ** 2), generator.noise**2)
+    error = ((x - y) ** 2).sum(1) / (2 * variance)
+    divergence = 0.5 * (mu**2 + np.exp(log_variance) - 1 - log_variance).sum(1)
+    likeness = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    for warmth in (0.0, 0.5):
+        wanted = np.mean(error + warmth * 0.7 * divergence + 0.1 * (1 - likeness))
+        loss, _ = generator.loss(params, batch, jax.random.key(1), jnp.float32(warmth))
+        np.testing.assert_allclose(loss, wanted, rtol=1e-6)
+    gradient = jax.grad(lambda made: jnp.sum(vae.summed_error(jnp.asarray(x), made, 0.1)))(jnp.asarray(y))
+    np.testing.assert_allclose(gradient, (y - x) / variance, rtol=1e-4, atol=1e-6)
+
+
+def test_each_half_of_the_gan_learns_by_its_own_loss():
+    generator = made("gan")
+    params = generator.init(jax.random.key(0))
+    batch = {name: leaf[0, :5] for name, leaf in batches().items()}
+    of = lambda name: jax.grad(lambda p: generator.loss(p, batch, jax.random.key(1))[1][name])(params)  # noqa: E731
+    for loss, other in (("discriminator", "generator"), ("loss", "discriminator")):
+        gradient = of(loss)
+        assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient[other])), loss
+        [own] = gradient.keys() - {other}
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient[own])), loss
+
+
+class Warming:
+    """A generator whose loss is the warmth that it is called with."""
+
+    def step(self, params, optimizer, batch, key, warmth):
+        return params, optimizer, {"loss": warmth}
+
+
+def test_what_is_warmed_up_grows_epoch_by_epoch_over_all_rounds():
+    state = GeneratorState((), (), jnp.int32(0))
+    found = []
+    for _ in range(4):
+        state, warmth = train(Warming(), Training(2, 6.0), state, {"x": jnp.zeros((1, 1))}, jax.random.key(0))
+        found.append(float(warmth))
+    np.testing.assert_allclose(found, [1 / 6, 3 / 6, 5 / 6, 1.0], rtol=1e-6)
+
+
+def test_large_gradients_are_clipped_before_adam_remembers_them():
+    optimizer, params = optimizer_of(1e-3), {"w": jnp.zeros(4)}
+    _, state = optimizer.update({"w": jnp.full(4, 1e6)}, optimizer.init(params), params)
+    [moment] = [x for x in jax.tree.leaves(state) if jnp.ndim(x) and float(jnp.max(x)) > 0.1]
+    np.testing.assert_allclose(jnp.linalg.norm(moment), 0.1 * 5.0, rtol=1e-5)
+
+
 def test_the_default_sizes_are_those_of_people_s_checkpoints():
     shapes = jax.eval_shape(vae.ConditionedVAEGenerator().init, jax.random.key(0))
     assert shapes["encoder"]["0"]["weight"].shape == (1024, 4 * 512 + 4 * 768)
@@ -171,6 +229,47 @@ def test_a_generator_that_cannot_be_used_is_refused_in_a_line(how, tmp_path):
     assert reader.state is before
 
 
+def test_another_client_s_generator_is_taken_only_where_it_is_named(tmp_path):
+    path = client(tmp_path, 0).save_generator_checkpoint()
+    copied = path.with_name("client_1_generator.safetensors")
+    copied.write_bytes(path.read_bytes())
+    other = client(tmp_path, 1)
+    before = other.state
+    with pytest.raises(UserError, match=r"expected the generator of client 1, got .* of client 0\."):
+        other.load_generator_checkpoint()
+    assert other.state is before
+    assert other.load_generator_checkpoint(copied)
+
+
+def test_a_generator_that_is_not_finite_is_not_saved_over_a_good_one(tmp_path):
+    one = client(tmp_path)
+    path = one.save_generator_checkpoint()
+    before = path.read_bytes()
+    one.state = jax.tree.map(lambda leaf: leaf * jnp.nan, one.state)
+    with pytest.raises(RunError, match=r"client 0: expected a finite generator, got .* in round 5\."):
+        one.save_generator_checkpoint(5)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_rounds_end_where_adapters_are_no_longer_finite():
+    """The checkpoint of the round before is the last one."""
+    saved = []
+    checkpointer = SimpleNamespace(latest_step=lambda: None, save=lambda number, *_: saved.append(number))
+
+    def one_round(theta, train, server, present, key):
+        return server._replace(params=server.params * (jnp.inf if len(saved) == 3 else 1.0)), jnp.float32(1)
+
+    programs = Programs(one_round, lambda server, evaluation: {"test_loss": jnp.float32(1)})
+    train = SimpleNamespace(rows=np.zeros((2, 1)))
+    setting = Setting(None, None, (), train, {}, 2, Leaving(None, 0), 6, 1, 0)  # pyright: ignore[reportArgumentType]
+    server = Server(jnp.ones(2), (), (), ClientState((), ()))
+    stop = SimpleNamespace(signal=None)
+    with pytest.raises(RunError, match="round 3: expected finite adapters"):
+        run_rounds(programs, setting, server, Saving(checkpointer, "", {}), stop)  # pyright: ignore[reportArgumentType]
+    assert saved == [0, 1, 2]
+
+
 class FakeTensor:
     def __init__(self, value):
         self.value = np.array(value)
@@ -209,6 +308,15 @@ def test_a_torch_file_is_read_if_it_holds_no_code(tmp_path, monkeypatch):
         fake_torch(monkeypatch, bad)
         with pytest.raises(UserError, match="tensors and plain values"):
             other.load_generator_checkpoint()
+    half = {name: FakeTensor(tensor.numpy().astype(np.float16)) for name, tensor in flat.items()}
+    fake_torch(monkeypatch, content | {"generator_state_dict": half})
+    assert other.load_generator_checkpoint()
+    assert {leaf.dtype for leaf in jax.tree.leaves(other.state.params)} == {np.dtype("float32")}
+    broken = half | {"fc_mu.bias": FakeTensor(np.full(3, np.nan))}
+    for bad in ({"round": "x"}, {"round": -1}, {"epoch": 1.5}, {"generator_state_dict": broken}):
+        fake_torch(monkeypatch, content | bad)
+        with pytest.raises(UserError, match="generator_checkpoint_dir: expected a generator of type"):
+            other.load_generator_checkpoint()
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="expected torch to be installed"):
         other.load_generator_checkpoint()
@@ -238,6 +346,7 @@ def test_samples_in_files_are_those_in_memory(tmp_path):
     plain, kept = generate(*arguments), generate_to_files(*arguments, tmp_path / "one")
     for label, samples in plain.items():
         assert len(samples) == CHUNK + 7
+        assert not np.any(samples[:7] == samples[CHUNK:])  # the next chunk is not the first once more
         assert isinstance(kept[label], np.memmap)
         np.testing.assert_array_equal(samples, kept[label])
     server = GeneratorServer(lambda text: None, tmp_path / "server")

@@ -22,6 +22,7 @@ from learned_aggregation.generators.store import Store, write_store
 from learned_aggregation.jobs import feda2v
 from learned_aggregation.pretrained.latest import latest_step
 from learned_aggregation.report.html import write_report
+from learned_aggregation.runs.lock import lock
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "config/feda2v").glob("*.json"))
@@ -318,3 +319,14 @@ def test_the_configs_that_people_start_load(file):
 
 def test_both_configs_are_there():
     assert len(SHIPPED) == 2
+
+
+def test_two_runs_that_train_the_same_generators_do_not_overwrite_each_other(place, capsys):
+    """Their run directories differ, their generators' files would not."""
+    folder = Path("checkpoints/generators")
+    folder.mkdir(parents=True)
+    with lock(folder, ".generators.lock"):
+        status, said = run(config_file("one", FIRST), capsys)
+    assert status == 2
+    assert f"error: {folder}: expected a directory that no other run writes, got one that is held by" in said
+    assert generators() == {}

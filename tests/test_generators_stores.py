@@ -1,6 +1,7 @@
 """Embeddings stores: their files, ESC-50's folder, spoken digits, and their division over clients."""
 
 import wave
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from embeddings import data
 from learned_aggregation.data import DataOptions
 from learned_aggregation.errors import UserError
 from learned_aggregation.generators.esc50 import esc50
-from learned_aggregation.generators.stand_ins import spoken_digits
+from learned_aggregation.generators.stand_ins import glyph_conditions, spoken_digits
 from learned_aggregation.generators.store import (
     Store,
     conditions,
@@ -38,7 +39,23 @@ def test_a_store_is_written_and_read(tmp_path):
     np.testing.assert_allclose(conditions(found), data()[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["missing", "text", "no label", "lengths", "nan", "pickle"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "missing",
+        "text",
+        "no label",
+        "lengths",
+        "nan",
+        "pickle",
+        "array",
+        "packed",
+        "huge",
+        "labels",
+        "empty",
+        "is_test",
+    ],
+)
 def test_a_store_that_cannot_be_used_is_refused(how, tmp_path):
     path, store = tmp_path / "store.npz", store_of()._asdict()
     arrays: dict[str, Any] = {name: np.array(leaf) for name, leaf in store.items()}
@@ -51,11 +68,40 @@ def test_a_store_that_cannot_be_used_is_refused(how, tmp_path):
             arrays["label"] = arrays["label"][:-1]
         elif how == "nan":
             arrays["audio"][3, 0, 0] = np.nan
-        else:
+        elif how == "huge":
+            arrays["audio"] = arrays["audio"].astype(np.float64) * 1e300
+        elif how == "labels":
+            arrays["label"] = arrays["label"].astype(np.int64) + 2**31
+            del arrays["classes"]
+        elif how == "empty":
+            arrays["audio"] = arrays["audio"][:, :, :0]
+        elif how == "is_test":
+            arrays["is_test"] = np.full(60, np.nan)
+        elif how == "pickle":
             arrays["label"] = np.array([{}] * 60, object)
-        np.savez(path, **arrays)
+        if how == "array":
+            path = tmp_path / "a.npy"
+            np.save(path, arrays["audio"])
+        else:
+            np.savez_compressed(path, **arrays)
+        if how == "packed":  # damaged among the packed numbers
+            content = bytearray(path.read_bytes())
+            content[200:600] = bytes(400)
+            path.write_bytes(content)
     with pytest.raises(UserError, match=r"store_path: expected an \.npz"):
         read_store(str(path))
+
+
+def test_large_embeddings_are_in_units_of_their_root_mean_square():
+    """The square of 1e25 is more than a float32 holds."""
+    store = store_of()
+    large = standardised(store._replace(audio=store.audio * np.float32(1e25)))
+    np.testing.assert_allclose(large.audio, standardised(store).audio, rtol=1e-5)
+
+
+def test_more_classes_than_characters_are_refused_in_a_line():
+    with pytest.raises(UserError, match=r"store_path: expected at most 62 classes .* got 63"):
+        glyph_conditions(63)
 
 
 def test_without_is_test_a_fifth_of_each_class_and_client_is_held_out(tmp_path):

@@ -88,6 +88,31 @@ def test_each_client_steps_by_its_own_loss_and_the_server_by_the_mean_over_those
         np.testing.assert_allclose(after, before - 0.1 * (grad[0] + grad[2]) / 2, atol=1e-6)
 
 
+def test_a_decoder_for_each_client_steps_by_that_client_s_loss_alone():
+    """And not by its share of the mean, as the server's blocks do."""
+    training = make_training(one_encoder=False, one_decoder=False, trained=True)
+    parts, data = make_parts(training, 1), batches(IMAGE, 2, 1)
+    params, half = parts.task.init(KEY)
+    half.top["head"]["kernel"] = jax.random.normal(KEY, half.top["head"]["kernel"].shape)
+    server = init_server((), parts, params, half, 2)
+    kept = server.clients.work
+    _, after = jax.jit(parts.clients.run)(server, data, jnp.array([1.0, 3.0]), kept, KEY)
+
+    def loss(encoder, decoder, batch):
+        whole = half._replace(encoder=encoder, decoder=decoder)
+        return parts.task.loss(params, whole, KEY, batch)[0]
+
+    gradient = jax.jit(jax.vmap(jax.grad(loss, (0, 1))))
+    of_encoder, of_decoder = gradient(kept.encoder, kept.decoder, {n: leaf[:, 0] for n, leaf in data.items()})
+    for new, old, grad in (
+        (after.encoder, kept.encoder, of_encoder),
+        (after.decoder, kept.decoder, of_decoder),
+    ):
+        for leaf, before, step in zip(*map(jax.tree.leaves, (new, old, grad)), strict=True):
+            np.testing.assert_allclose(leaf, before - 0.1 * step, atol=1e-6)
+            assert np.any(step)
+
+
 @pytest.mark.parametrize("rule", ["fedavg", "fedlagg-set"])
 def test_only_the_clients_blocks_reach_the_aggregator_and_a_dropped_client_leaves_no_trace(rule):
     parts = make_parts(make_training(), rule=rule)

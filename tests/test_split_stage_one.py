@@ -19,7 +19,7 @@ from learned_aggregation.split.array_file import Refused, read_arrays, write_arr
 from learned_aggregation.split.base import Schooling, load_base, make_base, save_base
 from learned_aggregation.split.bottlenecks.linear import linear
 from learned_aggregation.split.model import Cut, split_model
-from learned_aggregation.split.pretraining import Recipe, held_out_rows, pretrain, reconstruction
+from learned_aggregation.split.pretraining import Recipe, cosine_rate, held_out_rows, pretrain, reconstruction
 
 KEY = jax.random.key(0)
 CUT = Cut(2, 6, None, False)
@@ -104,6 +104,12 @@ def test_val_modes():
     assert sorted([*fitted[0], *held_out[0]]) == list(range(10))
     with pytest.raises(RunError, match=r"stage 1: expected a finite .* Lower ae_learning_rate\."):
         trained(False, recipe=RECIPE._replace(learning_rate=float("inf")))
+
+
+def test_the_rate_falls_along_a_cosine_to_its_end():
+    rate = cosine_rate(RECIPE, 5)
+    found = [float(rate(step)) for step in (0, 30, 60, 99)]
+    np.testing.assert_allclose(found, [0.03, (0.03 + 0.003) / 2, 0.003, 0.003], rtol=1e-5)
 
 
 def stored(directory, retrain=False, details=None, said=None, values=1.0, signature=SIGNATURE):

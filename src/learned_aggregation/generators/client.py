@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from learned_aggregation.errors import UserError
+from learned_aggregation.errors import RunError, UserError
 from learned_aggregation.generators import files
 from learned_aggregation.generators.base import Generator, GeneratorState, Training, new_state, train
 from learned_aggregation.generators.samples import Samples, generate, generate_to_files
@@ -68,12 +68,17 @@ class GeneratorClient:
         Returns:
           The path of the file of that round, else of the newest.
         Raises:
-          RunError: the disk refused.
+          RunError: the disk refused, or the generator is not finite; what was saved before is untouched.
         """
+        state = jax.device_get(self.state)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+            raise RunError(
+                f"client {self.client_id}: expected a finite generator, got NaN or infinity in round "
+                f"{self._round if round_num is None else round_num}. Lower generator_learning_rate; it was not saved."
+            )
         if round_num is not None:
             self._round = round_num
         about = files.About(self.client_id, self._round, self.kind.generator_type, self.kind.diffusion_type)
-        state = jax.device_get(self.state)
         path = files.write_generator(files.newest(self.kind.checkpoint_dir, self.client_id), about, state)
         if round_num is not None:
             of_round = files.numbered(self.kind.checkpoint_dir, self.client_id, round_num)
@@ -85,7 +90,7 @@ class GeneratorClient:
         """Whether there was a file: by default this client's newest. Without one the generator stays, and says so.
 
         Raises:
-          UserError: a file that cannot be used.
+          UserError: a file that cannot be used; where no path is given, one of another client.
         """
         wanted = Path(path) if path is not None else files.newest(self.kind.checkpoint_dir, self.client_id)
         there = files.found(wanted)
@@ -96,10 +101,14 @@ class GeneratorClient:
             )
             return False
         template = jax.eval_shape(lambda key: new_state(self.kind.generator, key), self._key)
-        self.state, about = files.read_generator(
-            there, self.kind.generator, self.kind.generator_type, template
-        )
-        self._round = int(about.get("round", 0))
+        state, about = files.read_generator(there, self.kind.generator, self.kind.generator_type, template)
+        owner = about.get("client_id", self.client_id)
+        if path is None and owner != self.client_id:
+            raise UserError(
+                f"generator_checkpoint_dir: expected the generator of client {self.client_id}, got {str(there)!r} of "
+                f"client {owner}. Move the file away, or load it by its path."
+            )
+        self.state, self._round = state, about.get("round", 0)
         self._say(f"client {self.client_id}: generator of round {self._round} loaded: {there}")
         return True
 

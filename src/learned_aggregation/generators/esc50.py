@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from learned_aggregation.atomic import from_home
 from learned_aggregation.errors import UserError
 from learned_aggregation.generators.stand_ins import embedded
 from learned_aggregation.generators.store import Store
 
 TEST_FOLD = 5
+LOWEST_RATE = 1000
+"""Samples per second that a spectrogram needs."""
 COLUMNS = ("filename", "fold", "target", "category")
 
 
@@ -23,7 +26,7 @@ def esc50(folder: str, say: Callable[[str], None]) -> Store:
     References:
       Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
     """
-    place = Path(folder).expanduser()
+    place = from_home(folder)
     rows = _rows(place / "meta" / "esc50.csv")
     say(
         f"{folder}: no encoder of sounds is here: embeddings are log-mel frames through a frozen random network, "
@@ -52,7 +55,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file))
         for row in rows:
             missing = [name for name in COLUMNS if not row.get(name)]
-            if missing or not (row["fold"].isdigit() and row["target"].isdigit()):
+            if missing or not (row["fold"].isdecimal() and row["target"].isdecimal()):
                 raise ValueError(f"a row without {', '.join(missing) or 'whole fold and target'}")
         if not rows:
             raise ValueError("no rows")
@@ -74,8 +77,8 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         with wave.open(str(path), "rb") as file:
             channels, rate, width = file.getnchannels(), file.getframerate(), file.getsampwidth()
             content = file.readframes(file.getnframes())
-        if width != 2 or not content:
-            raise wave.Error(f"{8 * width} bits, {len(content)} bytes")
+        if width != 2 or not content or rate < LOWEST_RATE:
+            raise wave.Error(f"{8 * width} bits, {len(content)} bytes, {rate} samples per second")
         samples = np.frombuffer(content, "<i2").reshape(-1, channels).mean(axis=1) / 2**15
     except (OSError, EOFError, ValueError, wave.Error) as error:
         raise UserError(

@@ -86,7 +86,7 @@ def read_generator(
     try:
         if path.name.endswith(TORCH_SUFFIX):
             weights, about = _read_torch(path)
-            _check_type(about, generator_type)
+            _check_about(about, generator_type)
             # Moments of the latents are no part of a torch module: without them they are those of the start.
             start = named_leaves(generator.init(jax.random.key(0)))
             kept = {name: np.asarray(leaf) for name, leaf in start.items() if name.startswith("latent/")}
@@ -94,7 +94,7 @@ def read_generator(
             fresh = GeneratorState(jax.tree.map(jnp.asarray, params), None, jnp.int32(about.get("epoch", 0)))
             return fresh._replace(optimizer=generator.start(fresh.params)), about
         about = read_about(path)
-        _check_type(about, generator_type)
+        _check_about(about, generator_type)
         tree = as_tree(read_arrays(path), _tree(template))
     except OSError as error:
         raise _unusable(path, generator_type, error.strerror or str(error)) from None
@@ -122,9 +122,13 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _check_type(about: dict[str, Any], generator_type: str) -> None:
+def _check_about(about: dict[str, Any], generator_type: str) -> None:
     if about.get("generator_type") != generator_type:
         raise Refused(f"of generator_type {about.get('generator_type')!r}")
+    for name in ("client_id", "round", "epoch"):
+        value = about.get(name, 0)
+        if type(value) is not int or not 0 <= value < 2**31:
+            raise Refused(f"with a {name} that is no whole number, {value!r:.40}")
 
 
 def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -139,8 +143,11 @@ def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         weights = {
-            name.replace(".", "/"): tensor.numpy() for name, tensor in content["generator_state_dict"].items()
+            name.replace(".", "/"): np.asarray(tensor.numpy(), np.float32)
+            for name, tensor in content["generator_state_dict"].items()
         }
+        if not all(np.isfinite(leaf).all() for leaf in weights.values()):
+            raise ValueError("weights that are not finite")
         about = {name: value for name, value in content.items() if isinstance(value, (str, int, float))}
     except OSError:
         raise

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from learned_aggregation.devices.parallel import compiler_options
+from learned_aggregation.errors import RunError
 from learned_aggregation.federated.round import federated_round
 from learned_aggregation.generators.samples import Pool
 from learned_aggregation.generators.server import ServerState
@@ -155,6 +156,11 @@ def run_rounds(
             server = server._replace(work=ServerState(pool, server.work.params))
         key = jax.random.fold_in(jax.random.key(setting.seed), number)
         server, loss = programs.round(setting.theta, setting.train, server, present, key)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(server.params))):
+            raise RunError(
+                f"round {number}: expected finite adapters, got NaN or infinity. Lower local_learning_rate or "
+                "global_model_train_learning_rate; the last checkpoint is of a round before."
+            )
         found = programs.measure(server, setting.evaluation)
         state = State(
             (),

@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from learned_aggregation.data import DataOptions
 from learned_aggregation.data.fsdd import RATE, read_clips
+from learned_aggregation.errors import UserError
 from learned_aggregation.generators.features import log_mel, random_network
 from learned_aggregation.generators.store import Store, held_out
 
@@ -20,12 +21,15 @@ def glyph_conditions(count: int) -> Float[np.ndarray, "count 768"]:
     """An embedding of a drawn character for each class, in the place of a picture's.
 
     Raises:
-      ValueError: more classes than there are characters, 62.
+      UserError: more classes than there are characters, 62.
     """
     from learned_aggregation.data.glyphs import draw_characters
 
     if count > len(GLYPHS):
-        raise ValueError(f"expected at most {len(GLYPHS)} classes, got {count}")
+        raise UserError(
+            f"store_path: expected at most {len(GLYPHS)} classes where drawn characters are the conditions, got "
+            f"{count}. Leave some out, or make an .npz with conditions and set store to npz."
+        )
     drawn = draw_characters(GLYPHS[: max(count, 2)], 16).mean(axis=0)
     return random_network(drawn.reshape(len(drawn), -1), CLIP, CLIP_SEED)[:count]
 

@@ -1,7 +1,6 @@
 """The embeddings that clients hold: an .npz file of vectors of sounds, with a visual condition for each."""
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from learned_aggregation.atomic import write_atomic
+from learned_aggregation.data.npz_file import Unreadable, read_npz
 from learned_aggregation.errors import UserError
 
 ARRAYS = ("audio", "clip", "label", "client")
+MOST_CLASSES = 2**16
 TEST_SHARE = 0.2
 """Of each class of each client, where the file does not say which examples are its test."""
 
@@ -55,36 +56,39 @@ def read_store(path: str) -> Store:
       UserError: there is no such file, an array is missing or they do not fit each other.
     """
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as stored:
-            audio, clip, label, client = (stored[name] for name in ARRAYS)
-            is_test = stored["is_test"].astype(bool) if "is_test" in stored else None
-            names = [str(name) for name in stored["classes"]] if "classes" in stored else None
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise _unusable(path, f"{type(error).__name__}: {error}") from None
+        stored = read_npz(path, ARRAYS)
+    except Unreadable as error:
+        raise _unusable(path, str(error)) from None
+    audio, clip, label, client = (stored[name] for name in ARRAYS)
+    is_test, names = stored.get("is_test"), None
+    if "classes" in stored:
+        names = [str(name) for name in stored["classes"].ravel().tolist()]
     fit = (
         audio.ndim == 3
         and clip.ndim in (2, 3)
         and (clip.ndim == 2 or clip.shape[1] == audio.shape[1])
         and label.ndim == client.ndim == 1
         and len(audio) == len(clip) == len(label) == len(client) > 0
+        and min(*audio.shape, *clip.shape) > 0
         and all(np.issubdtype(a.dtype, np.integer) and a.min() >= 0 for a in (label, client))
         and all(np.issubdtype(a.dtype, np.floating) for a in (audio, clip))
-        and (is_test is None or is_test.shape == label.shape)
+        and (is_test is None or (is_test.shape == label.shape and is_test.dtype.kind in "biu"))
         and (names is None or len(names) > label.max())
     )
     if not fit:
         shapes = ", ".join(f"{a.dtype}{list(a.shape)}" for a in (audio, clip, label, client))
         raise _unusable(path, shapes)
+    if label.max() >= MOST_CLASSES:
+        raise _unusable(path, f"labels up to {label.max()}, where fewer than {MOST_CLASSES} are served")
+    with np.errstate(over="ignore"):
+        audio, clip = audio.astype(np.float32), clip.astype(np.float32)
     if not (np.isfinite(audio).all() and np.isfinite(clip).all()):
-        raise _unusable(path, "numbers that are not finite")
-    if is_test is None:
-        is_test = held_out(label, client)
+        raise _unusable(path, "numbers that are not finite, or more than float32 holds")
+    is_test = held_out(label, client) if is_test is None else is_test.astype(bool)
     if is_test.all() or not is_test.any():
         raise _unusable(path, f"{int(is_test.sum())} of {len(label)} examples in is_test")
     classes = tuple(names or map(str, range(int(label.max()) + 1)))
-    return Store(
-        audio.astype(np.float32), clip.astype(np.float32), label.astype(np.int32), client, is_test, classes
-    )
+    return Store(audio, clip, label.astype(np.int32), client, is_test, classes)
 
 
 def _unusable(path: str, got: str) -> UserError:
@@ -112,7 +116,8 @@ def standardised(store: Store) -> Store:
     train = ~store.is_test
 
     def scaled(x: np.ndarray) -> np.ndarray:
-        return (x / max(float(np.sqrt(np.mean(x[train] ** 2))), 1e-12)).astype(np.float32)
+        mean = np.mean(np.square(x[train], dtype=np.float64))  # squares of large numbers do not fit float32
+        return (x / max(float(np.sqrt(mean)), 1e-12)).astype(np.float32)
 
     return store._replace(audio=scaled(store.audio), clip=scaled(store.clip))
 

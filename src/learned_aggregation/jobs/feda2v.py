@@ -1,5 +1,7 @@
 """`run_type = "feda2v"`: clients train adapters and generators (run 1), or send samples of saved ones (run 2)."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from learned_aggregation.report.terminal import print_comparison
 from learned_aggregation.runs import messages
 from learned_aggregation.runs.checkpoint import Checkpointer
 from learned_aggregation.runs.interrupts import StopRequest
+from learned_aggregation.runs.lock import lock
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable, metric_facts, same_run
 from learned_aggregation.runs.trackers import make_tracker
@@ -70,7 +73,7 @@ def run(config: Config, command: str) -> Finished:
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         facts |= {"metrics": metric_facts({task: made.MEASURED})}
         directory = RunDirectory(path, config_text(config), facts)
-        with StopRequest() as stop:
+        with _generators_held(config), StopRequest() as stop:
             results = run_cases(config, held, path, stop, {})
         if results is None:
             say(f"stopped, saved; go on with the same command: {path}")
@@ -83,6 +86,20 @@ def run(config: Config, command: str) -> Finished:
                 print_comparison(path)
         say(f"table: {path / 'table.csv'}  report: {report}")
         return Finished(0, path)
+
+
+@contextlib.contextmanager
+def _generators_held(config: Config) -> Iterator[None]:
+    """Run 1 holds the generators' directory: another one would write the same files.
+
+    Raises:
+      UserError: another process is at it.
+    """
+    options = made.options_of(config)
+    with contextlib.ExitStack() as held:
+        if options.trains:
+            held.enter_context(lock(Path(options.generator_checkpoint_dir), ".generators.lock"))
+        yield
 
 
 def run_cases(

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import TaskData
 from learned_aggregation.config.resolve import Config, config_text
+from learned_aggregation.data.npz_file import Unreadable, read_npz
 from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.meta_testing.points import Point
 from learned_aggregation.meta_testing.program import Curves
@@ -74,12 +74,12 @@ def _read(file: Path | None) -> Curves | None:
     if file is None:
         return None
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            evaluated = {n.removeprefix("of_"): stored[n] for n in stored.files if n.startswith("of_")}
-            probed = {n.removeprefix("probe_"): stored[n] for n in stored.files if n.startswith("probe_")}
-            return Curves(stored["train_loss"], stored["eval_rounds"], evaluated, probed)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        stored = read_npz(file, ("train_loss", "eval_rounds"))
+    except Unreadable:
         return None
+    evaluated = {n.removeprefix("of_"): leaf for n, leaf in stored.items() if n.startswith("of_")}
+    probed = {n.removeprefix("probe_"): leaf for n, leaf in stored.items() if n.startswith("probe_")}
+    return Curves(stored["train_loss"], stored["eval_rounds"], evaluated, probed)
 
 
 def _write(file: Path | None, curves: Curves) -> None:

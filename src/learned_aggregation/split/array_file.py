@@ -64,13 +64,13 @@ def as_tree(leaves: Mapping[str, np.ndarray], template: Any) -> Any:
     """The leaves in the structure of `template`.
 
     Raises:
-      Refused: a leaf is missing, extra, or of another shape.
+      Refused: a leaf is missing, extra, or of another shape or type.
     """
     wanted = named_leaves(template)
-    shapes = {name: tuple(np.shape(leaf)) for name, leaf in wanted.items()}
-    change = first_difference({name: leaf.shape for name, leaf in leaves.items()}, shapes)
-    if change is not None:
-        raise Refused(f"of another shape ({change[0]} is {change[1]}, not {change[2]})")
+    for what, of in (("shape", np.shape), ("type", lambda leaf: str(leaf.dtype))):
+        found, needed = ({name: of(leaf) for name, leaf in tree.items()} for tree in (leaves, wanted))
+        if change := first_difference(found, needed):
+            raise Refused(f"of another {what} ({change[0]} is {change[1]}, not {change[2]})")
     return jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in wanted])
 
 

@@ -165,8 +165,7 @@ def pretrain(
     one_decoder = one_decoder and several
     fitted, held_out = held_out_rows(rows, recipe, key)
     steps = max(1, round(np.mean([len(ids) for ids in fitted]) / recipe.batch_size))
-    end = recipe.learning_rate_end / recipe.learning_rate
-    rate = optax.cosine_decay_schedule(recipe.learning_rate, recipe.epochs * steps, end)
+    rate = cosine_rate(recipe, steps)
     start = bottleneck.init(jax.random.fold_in(key, 1))
     parts = autoencoder_parts(bottleneck, start, optax.adam(rate), aggregator, one_decoder)
     data = to_federated(Split({"tokens": tokens}), list(fitted))
@@ -204,6 +203,12 @@ def pretrain(
     if not several:
         found = jax.tree.map(lambda leaf: leaf[0], found)
     return Trained(found, errors, best[1], _sent(parts, start, one_decoder, several, len(errors)))
+
+
+def cosine_rate(recipe: Recipe, steps: int) -> optax.Schedule:
+    """local step -> rate: from learning_rate to learning_rate_end along a cosine over all epochs of `steps`."""
+    end = recipe.learning_rate_end / recipe.learning_rate
+    return optax.cosine_decay_schedule(recipe.learning_rate, recipe.epochs * steps, end)
 
 
 def _autoencoders(server: Server, one_decoder: bool) -> Autoencoder:

@@ -108,6 +108,8 @@ def _read(path: Path, signature: Signature, template: Any) -> Found:
     try:
         saved = json.loads((path / SIGNATURE).read_text(encoding="utf-8"))
         results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
+        if not isinstance(results, dict):
+            raise Refused(f"damaged ({RESULTS} is no object)")
         wanted = json.loads(json.dumps(signature._asdict()))
         if change := first_difference({name: saved.get(name, "missing") for name in wanted}, wanted):
             raise Refused(f"of another {change[0]}: {change[1]!r} instead of {change[2]!r}")
@@ -115,7 +117,7 @@ def _read(path: Path, signature: Signature, template: Any) -> Found:
         return Found(path, as_tree(leaves, template), results, False)
     except FileNotFoundError as error:
         raise Refused(f"incomplete (no {Path(error.filename or path).name})") from None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         if isinstance(error, Refused):
             raise
         raise Refused(f"damaged ({type(error).__name__})") from None
