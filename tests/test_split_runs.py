@@ -5,13 +5,18 @@ import json
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 
 from learned_aggregation import cli
+from learned_aggregation.build.data import Loader
+from learned_aggregation.build.split import _other, check_case, split_cases
 from learned_aggregation.config.resolve import load_config
 from learned_aggregation.config.split_options import SPLIT
+from learned_aggregation.errors import UserError
 from learned_aggregation.split.finetuning import Budget, evaluation_rounds
+from learned_aggregation.split.model import split_model
 from learned_aggregation.split.options import SplitOptions
 
 CONFIG = """
@@ -236,3 +241,28 @@ def test_the_configs_load(name):
     config = load_config(["--config", str(Path(__file__).parent.parent / f"config/split/{name}.py")])
     assert config.run_type == "split"
     assert len(config.split["cases"]) == (8 if name == "scenarios" else 0)
+
+
+def test_data_sets_of_the_user_s_are_cut_and_trained_on(place):
+    """By names with underscores, as the run's set, the base's and the autoencoder's; nothing is trained here."""
+    rows = np.arange(200)
+    np.savez("mine.npz", image=np.full((200, 8, 8), 7, np.uint8), label=rows % 3)
+    lines = [
+        'datasets = dict(my_set=dict(type="npz", path="mine.npz"))',
+        'task = "vit_p4_h8_m8_nh2_nl2_my_set_8"',
+    ]
+    config = load_config(config_file(f"{OPTIONS}, ae_dataset='digits', base_dataset='my_set'", *lines))
+    [case] = split_cases(config)
+    loader = Loader()
+    check_case(case, loader)
+    loaded = loader.load(config, config.task)
+    model = split_model(config.task, loaded.dataset, 1)
+    assert jax.eval_shape(model.init, jax.random.key(0))["head"]["kernel"].shape == (8, 3)
+    other, dataset = _other(case.config, model, loaded, "digits")
+    assert (other.name, dataset.name) == ("vit_p4_h8_m8_nh2_nl2_digits_8", "digits")
+    back, mine = _other(case.config, other, loader.load(config, other.name), "my_set")
+    assert (back.name, mine.num_classes) == (config.task, 3)
+    with pytest.raises(
+        UserError, match=r"split.cases\[0\].ae_dataset: expected one of my_set, .* got 'my_sett'"
+    ):
+        load_config(config_file(f"{OPTIONS}, cases=[dict(label='a', ae_dataset='my_sett')]", *lines))

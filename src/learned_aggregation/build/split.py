@@ -1,6 +1,6 @@
 """A config's split run: the cut model, its base, its autoencoder (stage 1) and the setting of stage 2."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -185,11 +185,11 @@ def _parts(
     return parts
 
 
-def _named(task: str, dataset: str) -> str:
-    """The task's model and size on another data set."""
-    parsed = parse_task_name(task)
-    model = ALIASES.get(task, task).rsplit("_", 2)[0]
-    return f"{model}_{dataset}_{parsed.size}"
+def _named(task: str, dataset: str, datasets: Mapping[str, Any]) -> tuple[str, int]:
+    """(the task's model and size on another data set, that size)."""
+    parsed = parse_task_name(task, datasets)
+    model = ALIASES.get(task, task).removesuffix(f"_{parsed.dataset}_{parsed.size}")
+    return f"{model}_{dataset}_{parsed.size}", parsed.size
 
 
 def _kept(config: Config) -> Path:
@@ -203,8 +203,8 @@ def _other(
     """(the model over another data set, that set); the downstream one's where none is named."""
     if dataset is None or dataset == loaded.dataset.name:
         return model, loaded.dataset
-    name = _named(model.name, dataset)
-    found = load_dataset(dataset, parse_task_name(name).size, data_options(config)._replace(task=name))
+    name, size = _named(model.name, dataset, config.datasets)
+    found = load_dataset(dataset, size, data_options(config)._replace(task=name))
     return split_model(name, found, model.split_layer, config.remat), found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from learned_aggregation.config.kinds import refuse
+from learned_aggregation.data import check_dataset_name
 from learned_aggregation.errors import UserError
 
 
@@ -20,6 +21,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     _check_sizes(values, where)
     _check_stream(values, where)
     _check_run_type(values, where)
+    _check_split(values, where)
     _check_feda2v(values, where)
     _check_objective(values, where)
     _check_whole_runs(values, where)
@@ -62,6 +64,22 @@ def _check_run_type(values: Mapping[str, Any], where: Callable[[str], str]) -> N
         if values["run_type"] != run_type and values[name]:
             remedy = f"Add --run_type {run_type}, or leave {name} out."
             refuse(where(name), f"run_type {run_type!r} with {name}", values["run_type"], remedy)
+
+
+def _check_split(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """That there are the data sets that stages name."""
+    options = values["split"]
+    if not options:
+        return
+    places = [(where("split"), options)]
+    places += [(f"{where('split')}.cases[{i}]", case) for i, case in enumerate(options["cases"])]
+    for place, of in places:
+        for name in ("base_dataset", "ae_dataset"):
+            if of.get(name) is not None:
+                try:
+                    check_dataset_name(of[name], values["datasets"])
+                except UserError as error:
+                    raise UserError(f"{place}.{name}: {str(error).removeprefix('data set: ')}") from None
 
 
 def _check_feda2v(values: Mapping[str, Any], where: Callable[[str], str]) -> None:

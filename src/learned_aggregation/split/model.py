@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from learned_aggregation.data import DataOptions
+from learned_aggregation.data import DataOptions, is_packaged
 from learned_aggregation.errors import UserError
 from learned_aggregation.split.models import SPLIT_MODELS
 from learned_aggregation.tasks import make_model
@@ -89,13 +89,14 @@ def split_model(name: str, dataset: Dataset, split_layer: int, remat: bool = Fal
       >>> model.halves.client(client, batch).shape
       (2, 5, 8)
     """
-    family = parse_task_name(name).family
+    brought = {} if is_packaged(dataset.name) else {dataset.name: {}}
+    family = parse_task_name(name, brought).family
     if family not in SPLIT_MODELS:
         raise UserError(
             f"task: expected a model in blocks to cut ({', '.join(SPLIT_MODELS)}), got {name!r}. "
             "Use one such as vit_p7_h32_m64_nh4_nl4_glyphs_28."
         )
-    module, _ = make_model(name, DataOptions(), remat)
+    module, _ = make_model(name, DataOptions(datasets=brought), remat, dataset=dataset if brought else None)
     layers = module.layers  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(split_layer, bool) or not isinstance(split_layer, int) or not 0 < split_layer < layers:
         raise UserError(
