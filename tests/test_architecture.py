@@ -27,7 +27,10 @@ SHARED = (
     "learned_aggregation.aggregators.learned",
     "learned_aggregation.federated.compressors.base",
     "learned_aggregation.federated.compressors.chunks",
-    *(f"learned_aggregation.data.sources.{name}" for name in ("leaves", "loading", "splits", "stored")),
+    *(
+        f"learned_aggregation.data.sources.{name}"
+        for name in ("forms", "leaves", "loading", "splits", "stored")
+    ),
 )
 """What the members of a registry have in common."""
 

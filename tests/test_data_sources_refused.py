@@ -1,16 +1,18 @@
 """The setting `datasets`: data and entries that are refused, each in one line."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from source_data import IMAGES, LABELS, load
 
 from learned_aggregation.atomic import from_home
 from learned_aggregation.config.settings import Config
-from learned_aggregation.data import description_of
+from learned_aggregation.data import description_of, load_dataset
 from learned_aggregation.data.npz_file import read_npz
 from learned_aggregation.data.sources.arrays import fingerprint
 from learned_aggregation.errors import UserError
@@ -105,6 +107,37 @@ def test_a_split_of_another_form_is_refused():
     test = Split({**data.splits["test"].examples, "image": np.zeros((6, 6, 6, 3), np.uint8)})
     with pytest.raises(UserError, match="mine: expected examples of one form in all splits, got image"):
         description_of(data._replace(splits={**data.splits, "test": test}))
+
+
+@pytest.mark.parametrize("found", [3, {"": 3}])
+def test_what_a_source_from_outside_returns_is_refused(found, monkeypatch, tmp_path):
+    (tmp_path / "users_source.py").write_text(f"def read(where, entry, options): return {found!r}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_source", raising=False)
+    with pytest.raises(
+        UserError, match=r"datasets\.mine: expected users_source:read to return a dict of part"
+    ):
+        load(type="users_source:read")
+
+
+def test_what_a_data_set_from_outside_returns_is_refused():
+    with (
+        brought({("data set", "mine"): lambda name, size, options: 3}),
+        pytest.raises(
+            UserError, match="data set mine: expected a function that returns an object with name, splits"
+        ),
+    ):
+        load_dataset("mine", 8)
+
+
+def test_an_image_that_cannot_be_read_is_named_itself(tmp_path):
+    """The first one decides how all are read: asked for another, it is still the first that is damaged."""
+    for number in range(40):
+        (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+        Image.new("L", (6, 6)).save(tmp_path / "ab"[number % 2] / f"{number:02}.png")
+    (tmp_path / "a" / "00.png").write_text("no image")
+    with pytest.raises(UserError, match=r"a/00\.png: expected an image that can be decoded"):
+        load(type="image_folder", path=str(tmp_path))
 
 
 def test_one_class_is_refused():

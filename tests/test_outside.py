@@ -128,6 +128,17 @@ def test_every_setting_that_takes_a_registered_name_takes_one_from_outside(setti
         load_config([f"--{setting}", form.format("users_all:nothing")])
 
 
+@pytest.mark.parametrize("setting", REGISTRIES)
+def test_a_name_from_outside_of_something_else_is_refused(setting, here):
+    (here / "users_number.py").write_text("x = 3")
+    sys.path.append(str(here))
+    form = "{}_digits_8" if setting == "task" else "{}"
+    with pytest.raises(
+        UserError, match=rf"^--{setting}: .*got 'users_number:x', which is 3\. Check the name"
+    ):
+        load_config([f"--{setting}", form.format("users_number:x")])
+
+
 def test_task_names_with_underscores_and_modules():
     named = ["my_data", "data", "data_2"]
     assert parse_task_name("mlp64x64_my_data_28", named) == ("mlp", "64x64", "my_data", 28)

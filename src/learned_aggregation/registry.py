@@ -172,12 +172,21 @@ class Registry(Mapping[str, Any]):
             return item
         outside = OUTSIDE.fullmatch(name) if isinstance(name, str) else None
         if outside:
-            return import_outside(*outside.groups(), where=self.kind)
+            return self._usable(name, import_outside(*outside.groups(), where=self.kind))
         item = self._entries[self.check_registered(name)]
         if not isinstance(item, str):
             return item
         module, attribute = item.split(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def _usable(self, name: str, item: Any) -> Any:
+        """A function, a class, or an object of the package's contracts, which are tuples; a number is none of them."""
+        if callable(item) or isinstance(item, tuple) or hasattr(item, "apply"):
+            return item
+        raise UserError(
+            f"{self.kind}: expected the name of a function, a class or an object of types.py, got {name!r}, which is "
+            f"{item!r:.60}. Check the name."
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or (self.kind, name) in _BROUGHT.get()

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from learned_aggregation.errors import UserError
-from learned_aggregation.registry import Registry, is_outside, nearest
+from learned_aggregation.registry import Registry, checked, is_outside, nearest
 
 if TYPE_CHECKING:
     from learned_aggregation.types import Dataset
@@ -131,7 +131,8 @@ def load_dataset(name: str, size: int, options: DataOptions | None = None) -> Da
 
         return load_entry(name, options.datasets[name], size, options)
     load: Any = DATASETS[_check(name, size)]  # a data set that is loaded already stands for itself
-    return cast("Dataset", load(name, size, options) if callable(load) else load)
+    made = load(name, size, options) if callable(load) else load
+    return cast("Dataset", checked("data set", name, made, ("name", "splits", "num_classes")))
 
 
 def describe(name: str, size: int, options: DataOptions | None = None) -> Description:

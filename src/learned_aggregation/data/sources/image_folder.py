@@ -65,8 +65,14 @@ def _decoder(files: list[Path]):
         from PIL import Image
 
         if not mode:
-            with Image.open(files[0]) as first:
-                mode.append("L" if first.mode in ("L", "1", "I", "I;16", "LA") else "RGB")
+            try:
+                with Image.open(files[0]) as first:
+                    mode.append("L" if first.mode in ("L", "1", "I", "I;16", "LA") else "RGB")
+            except Exception as error:  # of the first image, whichever is asked for
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                raise UserError(
+                    f"{files[0]}: expected an image that can be decoded, got {reason}. Repair or remove it."
+                ) from error
         with Image.open(files[number]) as image:
             return np.asarray(image.convert(mode[0]))
 

@@ -38,6 +38,11 @@ def load_entry(name: str, values: Mapping[str, Any], size: int, options: Any) ->
     """
     where, entry = f"datasets.{name}", Entry(**values)
     read = SOURCES[entry.type](where, entry, options)
+    if not isinstance(read, Mapping) or not all(isinstance(columns, Mapping) for columns in read.values()):
+        raise UserError(
+            f"{where}: expected {entry.type} to return a dict of part -> column -> array, got {read!r:.60}. "
+            "Return {'': columns} for data that is not divided."
+        )
     parts = {
         part if part == WHOLE else canonical(where, part): leaves_of(where, columns, entry)
         for part, columns in read.items()

@@ -34,6 +34,8 @@ class Encoded:
         """
         try:
             image = np.asarray(self._decode(int(number)))
+        except UserError:
+            raise
         except Exception as error:  # whatever the decoders raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(
