@@ -66,7 +66,7 @@ def claims() -> list[Claim]:
         Claim(
             "kept",
             "5. loaded at the second run, forced, refused by signature; a stopped run resumes equal; 6. bad input",
-            (*suite, "tests/test_split_stage_one.py", "tests/test_split_runs.py"),
+            (*suite, "-m", "slow or not slow", "tests/test_split_stage_one.py", "tests/test_split_runs.py"),
             _passed,
             fresh=True,
         ),
