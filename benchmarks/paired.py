@@ -31,7 +31,7 @@ from benchmarks.run import REPEATS, names
 from learned_aggregation.atomic import write_atomic
 
 HELP = "help"
-PAIRS = {HELP: 30, "outer_step/a": 5, **dict.fromkeys(MIXTURES, 3)}
+PAIRS = {HELP: 30, "outer_step/a": 3, **dict.fromkeys(MIXTURES, 3)}
 """Where it is not six."""
 
 Pair = dict[str, tuple[float, float]]
