@@ -29,9 +29,9 @@ test: venv lint
 test-slow: venv
 	$(RUN) -m pytest -m slow
 
-# The tests that need TensorFlow (lm1b through seqio), Hugging Face's datasets, equinox or pandas, in an environment of its own.
+# The tests that need TensorFlow (lm1b through seqio), Hugging Face's datasets, equinox, pandas or PyAV, in an environment of its own.
 test-extras: .venv-extras/.ready
-	.venv-extras/bin/python -m pytest -m extras tests/test_text.py tests/test_data_sources.py tests/test_adapters.py tests/test_api.py
+	.venv-extras/bin/python -m pytest -m extras tests/test_text.py tests/test_data_sources.py tests/test_adapters.py tests/test_api.py tests/test_video_files.py
 
 .venv-extras/.ready: requirements-extras.txt requirements.lock setup.py
 	$(PYTHON) -m venv .venv-extras

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -46,6 +47,7 @@ CLIPS = 64
 """Held-out clips: the first ones of the data set's test split."""
 
 
+@cache
 def held_out(split: str) -> list[Clip]:
     """Drawn anew with their motion: the same clips as the data set's."""
     return draw_clips(0, split, CLIPS, SIDE, FRAMES, light_of(VARIANTS[MAIN].data))[0]
@@ -71,22 +73,22 @@ def videos(clips: Sequence[Clip]) -> jax.Array:
 
 
 def losses_by_gap(seed: int) -> dict[str, list[float]]:
-    """Means over clips and first frames: for each gap the three losses of `control_losses`."""
-    params, sizes = trained(MAIN, seed), VARIANTS[MAIN].model
+    """Means over clips, pairs of frames in the middle of each: for each gap the three losses of `control_losses`."""
+    theta, sizes = trained(MAIN, seed), VARIANTS[MAIN].model
     video = videos(held_out("test"))
     patches = (SIDE // sizes.patch) ** 2
 
     @jax.jit
-    def of(key: jax.Array, first: jax.Array, second: jax.Array):
+    def program(params: Params, key: jax.Array, first: jax.Array, second: jax.Array):
         mask = hiding_mask(key, len(first), patches, OPTIONS.mask_ratio)
         return control_losses(params, first, second, mask, sizes, OPTIONS.epsilon)
 
+    of = partial(program, theta)
     found: dict[str, list[float]] = {}
     for gap in range(GAPS[0], GAPS[1] + 1):
-        starts = sorted({0, (FRAMES - 1 - gap) // 2, FRAMES - 1 - gap})
-        all_of = [of(jax.random.key(100 * gap + t), video[:, t], video[:, t + gap]) for t in starts]
-        for name in all_of[0]:
-            found.setdefault(name, []).append(float(np.mean([one[name] for one in all_of])))
+        t = (FRAMES - 1 - gap) // 2
+        for name, losses in of(jax.random.key(gap), video[:, t], video[:, t + gap]).items():
+            found.setdefault(name, []).append(float(np.mean(losses)))
     return found
 
 
@@ -126,7 +128,7 @@ def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray]:
     video, grid = videos(clips), SIDE // sizes.patch
 
     @jax.jit
-    def peaks(key: jax.Array, first: jax.Array, second: jax.Array):
+    def peaks(params: Params, key: jax.Array, first: jax.Array, second: jax.Array):
         mask = hiding_mask(key, len(first), grid**2, OPTIONS.mask_ratio)
         memory = memory_of(params, first, sizes)
         weights = attention_weights(params, decoder_tokens(params, second, mask, sizes), memory, sizes)
@@ -136,7 +138,7 @@ def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray]:
     hits, still = [], []
     middles = centres(grid)
     for before, after in ((0, 4), (2, 10), (1, 12), (6, 8)):
-        where, hidden = peaks(jax.random.key(before), video[:, before], video[:, after])
+        where, hidden = peaks(params, jax.random.key(before), video[:, before], video[:, after])
         for number, clip in enumerate(clips):
             points, seen = source(clip.motion, clip.masks, after, before)
             middle = slice(sizes.patch // 2, None, sizes.patch)

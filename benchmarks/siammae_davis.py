@@ -16,6 +16,8 @@ from learned_aggregation.data.videos.scenes import draw_clips
 
 FOLDER, RUN = RUNS / "davis", RUNS / "davis_run"
 SEQUENCES, FRAMES, SIDE = 20, 16, 96
+EPOCHS = 4
+"""Of training: that the command works is asked, not how good its encoder is."""
 
 
 def prepare(folder: Path) -> None:
@@ -41,7 +43,7 @@ def davis() -> dict[str, Any]:
         prepare(FOLDER)
     if not (RUN / "report.html").is_file():
         command = ["src/main.py", "--config", "config/ssl/siammae_davis.py", "--run_dir", str(RUN)]
-        options = ["--cfg-options", f"siammae.davis={FOLDER}"]
+        options = ["--cfg-options", f"siammae.davis={FOLDER}", f"siammae.epochs={EPOCHS}"]
         subprocess.run([sys.executable, *command, *options], check=True, cwd=ROOT)
     with (RUN / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = {row.pop("feature"): {k: float(v) for k, v in row.items()} for row in csv.DictReader(file)}

@@ -1,5 +1,7 @@
 """Siamese masked autoencoders from 8 clients, a family of motions each: who averages, and central training beside."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,12 +23,18 @@ from learned_aggregation.ssl.siamese import siammae
 from learned_aggregation.types import Params, Task
 
 CONFIG = ROOT / "config" / "_base_" / "siammae.py"
+SMALLER = {
+    "task": "siammae_p8_h64_m256_nh2_nl2_dh32_dnh2_dnl1_photoclipslit_32",
+    "num_inner_steps": 80,
+    "num_runs": 1,
+}
+"""Beside CONFIG: so that twenty runs are minutes on a core."""
 RATES = (1e-3, 2e-3, 4e-3)
 METHODS: dict[str, list[dict[str, Any]]] = {
     "FedAvg": [{"optimizer": "fedavg", "local_learning_rate": rate} for rate in RATES],
     "Nesterov": [
         {"optimizer": "diloco", "local_learning_rate": rate, "learning_rate": server, "beta": beta}
-        for rate, server, beta in ((1e-3, 1.0, 0.6), (2e-3, 0.7, 0.6), (2e-3, 0.7, 0.9), (2e-3, 1.0, 0.6))
+        for rate, server, beta in ((2e-3, 0.7, 0.6), (2e-3, 0.7, 0.9), (4e-3, 0.7, 0.6))
     ],
     "lagg-set": [{"test_checkpoint": "lagg-set", "local_learning_rate": rate} for rate in RATES],
 }
@@ -37,8 +45,43 @@ HOW = Propagation(radius=6.0, temperature=0.05, centred=True)
 
 
 def _config(settings: dict[str, Any]) -> Config:
-    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    flags = [text for name, value in (SMALLER | settings).items() for text in (f"--{name}", str(value))]
     return load_config(["--config", str(CONFIG), *flags])
+
+
+Programs = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+
+
+@functools.cache
+def _programs(rule: str) -> Programs:
+    """(reset, EVERY rounds, losses) of a rule, compiled once for all its rates and seeds, which are traced."""
+    config = _config(METHODS[rule][0])
+    loaded = _loaded()
+    parts, sizes = build.make_parts(config, loaded), build.round_sizes(config)
+
+    def reset(theta: Any, rates: Any, data: Any, key: jax.Array) -> Any:
+        return training_problem(parts(rates), sizes).reset(theta, data, key)
+
+    def segment(theta: Any, rates: Any, server: Any, done: jax.Array, data: Any, key: jax.Array) -> Any:
+        problem = training_problem(parts(rates), sizes)
+
+        def one(server: Any, index: jax.Array):
+            return problem.advance(theta, server, data, jax.random.fold_in(key, index))
+
+        return jax.lax.scan(one, server, done + jnp.arange(EVERY))[0]
+
+    return jax.jit(reset), jax.jit(segment), _losses_program()
+
+
+@functools.cache
+def _loaded() -> build.TaskData:
+    config = _config(METHODS["FedAvg"][0])
+    return build.load_task(config, config.tasks[0])
+
+
+@functools.cache
+def _losses_program() -> Callable[..., Any]:
+    return jax.jit(functools.partial(_losses, _loaded().task))
 
 
 def _losses(task: Task, params: Params, evaluation: dict[str, Any]) -> dict[str, jax.Array]:
@@ -65,48 +108,37 @@ def _evaluation(loaded: build.TaskData) -> dict[str, Any]:
     }
 
 
-def run(settings: dict[str, Any], seed: int) -> dict[str, Any]:
+def run(rule: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """One method with one seed: losses by rounds, and J&F at the end."""
-    config = _config(settings)
-    loaded = build.load_task(config, config.tasks[0])
+    config, loaded = _config(settings), _loaded()
     theta, rates = build.learned_theta(config), build.rates_of(config)
-    sizes = build.round_sizes(config)
-    problem = training_problem(build.make_parts(config, loaded)(rates), sizes)
+    reset, segment, losses = _programs(rule)
     data = {"train": to_federated(loaded.dataset.splits["train"], loaded.rows)}
-    key = jax.random.key(seed)
-    server = jax.jit(problem.reset)(theta, data, key)
-
-    @jax.jit
-    def segment(server: Any, done: jax.Array, data: Any):
-        def one(server: Any, index: jax.Array):
-            return problem.advance(theta, server, data, jax.random.fold_in(key, index))
-
-        return jax.lax.scan(one, server, done + jnp.arange(EVERY))[0]
-
-    evaluate = jax.jit(lambda params: _losses(loaded.task, params, _evaluation(loaded)))
-    curve = [(0, evaluate(server.params))]
+    evaluation, key = _evaluation(loaded), jax.random.key(seed)
+    server = reset(theta, rates, data, key)
+    curve = [(0, losses(server.params, evaluation))]
     for done in range(0, config.num_inner_steps, EVERY):
-        server = segment(server, jnp.int32(done), data)
-        curve.append((done + EVERY, evaluate(server.params)))
+        server = segment(theta, rates, server, jnp.int32(done), data, key)
+        curve.append((done + EVERY, losses(server.params, evaluation)))
     return _result(curve, server.params, config)
 
 
 def central(seed: int, rate: float) -> dict[str, Any]:
     """As many samples in as many steps, from all clients' clips together, at one rate."""
     config = _config({"optimizer": "fedavg"})
-    loaded = build.load_task(config, config.tasks[0])
+    loaded = _loaded()
     split = loaded.dataset.splits["train"]
     data = to_federated(split, [np.arange(len(split.examples["video"]))])
     steps = config.num_inner_steps * config.num_local_steps
     batch = config.num_grads * config.local_batch_size
-    recipe = Recipe(steps, 1, batch, learning_rate=rate, min_rate=rate, decay=0.1)
+    recipe = Recipe(steps, 1, batch, learning_rate=rate, min_rate=rate)
     step, training = make_step(loaded.task, recipe), start(loaded.task, recipe, seed)
-    evaluate = jax.jit(lambda params: _losses(loaded.task, params, _evaluation(loaded)))
-    curve = [(0, evaluate(training.theta))]
+    losses, evaluation = _losses_program(), _evaluation(loaded)
+    curve = [(0, losses(training.theta, evaluation))]
     for number in range(steps):
         training = step(data, training, jnp.int32(number))
         if (number + 1) % (EVERY * config.num_local_steps) == 0:
-            curve.append(((number + 1) // config.num_local_steps, evaluate(training.theta)))
+            curve.append(((number + 1) // config.num_local_steps, losses(training.theta, evaluation)))
     return _result(curve, training.theta, config)
 
 
@@ -120,9 +152,7 @@ def _result(curve: list[tuple[int, dict[str, jax.Array]]], params: Params, confi
 
 def _kept(label: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     text = ", ".join(f"{name} {value}" for name, value in settings.items())
-    return kept(
-        RUNS / "federated" / f"{slug(f'{label} {text}')}_seed{seed}.json", lambda: run(settings, seed)
-    )
+    return kept(RUNS / "federated" / f"{slug(f'{label} {text}')}_seed{seed}.json", run, label, settings, seed)
 
 
 def federated() -> dict[str, Any]:

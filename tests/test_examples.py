@@ -42,6 +42,7 @@ SCRIPTS = {
     "own_aggregator": r"FedAvg, tuned .*\nmedian, tuned .*rule_options.rate.* test loss ",
     "own_client_work": r"FedProx: test accuracy 0\.\d{3} after 4 rounds",
     "meta_train": r"meta-loss \d.*\nFedAvg: test loss .*\nlearned: test loss ",
+    "siammae": r"siammae: step 4 of 4, loss \d\..*\ncopying: J&F 0\..*\nraw .*\nrandom: .*\ntrained: J&F 0\.\d{3}\n$",
     "loop": r"lagg-set: test loss \d\.\d{3} after 4 rounds",
 }
 """Script -> what it prints."""

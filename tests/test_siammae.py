@@ -198,3 +198,12 @@ def test_training_that_was_stopped_goes_on_bit_for_bit(task, dataset, tmp_path):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(whole.losses, parts.losses)
     assert np.all(np.asarray(whole.losses) > 0)
+
+
+def test_one_clip_alone_has_no_other_clips_loss(task, params, dataset):
+    """Rolled by one place it would be given its right first frame, and that under another name."""
+    video = jnp.asarray(dataset.splits["train"].examples["video"])
+    with pytest.raises(UserError, match=r"loss_of_another_clip: expected a batch of at least 2 clips, got 1"):
+        task.evaluate(params, (), jax.random.key(0), {"video": video[:1]})
+    found = task.evaluate(params, (), jax.random.key(0), {"video": video[:2]})
+    assert (found["loss"] != found["loss_of_another_clip"]).all()

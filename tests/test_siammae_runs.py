@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_refused(config):
 def test_passes_interleave_to_a_finer_grid():
     """A feature that is the patch's mean: each place is the mean of the patch around it."""
     images = jax.random.uniform(jax.random.key(0), (2, 8, 12, 3))
-    mean = raw_patches(4)._replace(encode=lambda x: raw_patches(4).encode(x).mean(-1, keepdims=True))
+    mean = raw_patches(4)._replace(encode=lambda _, x: raw_patches(4).encode((), x).mean(-1, keepdims=True))
     fine = dense_features(mean, images, 2)[..., 0]
     padded = np.pad(images, ((0, 0), (1, 3), (1, 3), (0, 0)), mode="edge")
     for y in range(4):
@@ -163,7 +163,7 @@ def test_passes_interleave_to_a_finer_grid():
             expected = padded[:, 2 * y : 2 * y + 4, 2 * x : 2 * x + 4].mean((1, 2, 3))
             np.testing.assert_allclose(fine[:, y, x], expected, rtol=1e-5)
     np.testing.assert_allclose(
-        dense_features(mean, images, 4)[..., 0].reshape(2, -1), mean.encode(images)[..., 0]
+        dense_features(mean, images, 4)[..., 0].reshape(2, -1), mean.encode((), images)[..., 0]
     )
 
 
@@ -174,17 +174,17 @@ def test_every_encoder_has_features():
     params = module.init(jax.random.key(1), images, train=False)["params"]
     found = vit_features("vit", params, 4, 2)
     assert [one.name for one in found] == ["vit, block 1", "vit, block 2"]
-    assert found[1].encode(images).shape == (2, 16, 16)
+    assert found[1].encode(params, images).shape == (2, 16, 16)
     _, kept = module.apply({"params": params}, images, train=False, capture_intermediates=True)
     tokens = np.asarray(kept["intermediates"]["layers"]["__call__"][0])
     expected = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
-    np.testing.assert_allclose(found[1].encode(images), expected[:, 1:], atol=1e-4)
+    np.testing.assert_allclose(found[1].encode(params, images), expected[:, 1:], atol=1e-4)
     sizes = siammae("_p4_h16_m32_nh2_nl2_dh16_dnh2_dnl1", 3)
     features = siamese_features("siam", init_siamese(jax.random.key(0), sizes, 3), sizes)
     assert [one.name for one in features] == [
         "siam, block 1", "siam, block 2", "siam, decoder memory", "siam, decoder key 1", "siam, decoder block 1"
     ]  # fmt: skip
-    assert all(one.encode(images).shape == (2, 16, 16) for one in features)
+    assert all(one.encode(one.params, images).shape == (2, 16, 16) for one in features)
 
 
 def test_settings_share_a_program_and_are_those_of_one_sequence(drawn):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from learned_aggregation.data import DataOptions, load_dataset
 from learned_aggregation.data.videos.davis import Davis
+from learned_aggregation.data.videos.frames import read_video
 from learned_aggregation.errors import UserError
 
 SHAPE = (12, 20)
@@ -162,3 +163,33 @@ def test_a_video_file_needs_its_library_or_is_refused_by_name(tmp_path):
     options = DataOptions(datasets={"mine": {"type": "video_folder", "path": str(tmp_path), "frames": 2}})
     with pytest.raises(UserError, match=r"a.mp4: expected (the library av|a video that can be decoded)"):
         load_dataset("mine", 8, options)
+
+
+@pytest.mark.extras
+def test_a_video_file_is_read_frame_by_frame(tmp_path):
+    """Frames of one grey each, written losslessly: the ones that are asked for, in their order."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    greys = np.arange(10, 90, 10)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 16, 12, "bgr0"
+        for grey in greys:
+            frame = av.VideoFrame.from_ndarray(np.full((12, 16, 3), grey, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert read_video(path).shape == (8, 12, 16, 3)
+    np.testing.assert_array_equal(read_video(path, start=3, count=2)[:, 5, 5, 0], greys[3:5])
+    options = DataOptions(
+        datasets={
+            "mine": {"type": "video_folder", "path": str(tmp_path), "frames": 2, "fractions": (0.4, 0.3, 0.3)}
+        }
+    )
+    video = load_dataset("mine", 8, options).splits["train"].examples["video"]
+    assert video.shape[1:] == (2, 8, 8, 3)
+    assert set(np.unique(np.asarray(video))) <= set(greys)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(
+        UserError, match=r"a.mkv: expected a video (that can be decoded|of at least 2 frames)"
+    ):
+        read_video(path)

@@ -1,7 +1,8 @@
 """Features of frames on a grid, of every encoder that the probe compares: what a place of a frame is described by."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,27 +14,33 @@ from learned_aggregation.ssl.masks import cut_patches
 from learned_aggregation.ssl.siamese import SiameseSizes, decoder_layers, encoder_layers
 from learned_aggregation.types import Params
 
-Encode = Callable[[Float[Array, "B h w c"]], Float[Array, "B N D"]]
-"""Frames, as model inputs, to a feature for each patch, row by row."""
+Encode = Callable[[Any, Float[Array, "B h w c"]], Float[Array, "B N D"]]
+"""(params, frames as model inputs) -> a feature for each patch, row by row."""
 
 
 class Feature(NamedTuple):
-    """name: in tables. patch: its patches' side in pixels. encode: see Encode."""
+    """name: in tables. patch: its patches' side in pixels. encode: see Encode. params: what it is called with.
+
+    Models of one size share `encode`, the same object, so that a program that is compiled for one serves them all.
+    """
 
     name: str
     patch: int
     encode: Encode
+    params: Any = ()
 
 
+@functools.cache
 def raw_patches(patch: int) -> Feature:
     """The pixels themselves."""
-    return Feature(f"raw patches of {patch}", patch, lambda images: cut_patches(images, patch))
+    return Feature(f"raw patches of {patch}", patch, lambda params, images: cut_patches(images, patch))
 
 
+@functools.cache
 def normalised_patches(patch: int) -> Feature:
     """The pixels of a patch less their mean, over their standard deviation."""
 
-    def encode(images: Array) -> Array:
+    def encode(params: Any, images: Array) -> Array:
         found = cut_patches(images, patch)
         found = found - jnp.mean(found, axis=-1, keepdims=True)
         return found / jnp.sqrt(jnp.mean(found**2, axis=-1, keepdims=True) + 1e-2)
@@ -43,23 +50,25 @@ def normalised_patches(patch: int) -> Feature:
 
 def siamese_features(name: str, params: Params, sizes: SiameseSizes) -> list[Feature]:
     """Every block of the encoder, and of the decoder where a frame looks at itself: see `siamese.decoder_layers`."""
-
-    def encoder(index: int) -> Encode:
-        return lambda images: encoder_layers(params, images, sizes)[index]
-
-    def decoder(index: int) -> Encode:
-        return lambda images: decoder_layers(params, images, sizes)[index]
-
     blocks_of_decoder = sizes.decoder_layers
     places = (
         ["memory"]
         + [f"key {i + 1}" for i in range(blocks_of_decoder)]
         + [f"block {i + 1}" for i in range(blocks_of_decoder)]
     )
-    return [
-        *(Feature(f"{name}, block {i + 1}", sizes.patch, encoder(i)) for i in range(sizes.layers)),
-        *(Feature(f"{name}, decoder {place}", sizes.patch, decoder(i)) for i, place in enumerate(places)),
-    ]
+    encoder = [(f"block {i + 1}", _encoder_layer(sizes, i)) for i in range(sizes.layers)]
+    decoder = [(f"decoder {place}", _decoder_layer(sizes, i)) for i, place in enumerate(places)]
+    return [Feature(f"{name}, {place}", sizes.patch, encode, params) for place, encode in encoder + decoder]
+
+
+@functools.cache
+def _encoder_layer(sizes: SiameseSizes, index: int) -> Encode:
+    return lambda params, images: encoder_layers(params, images, sizes)[index]
+
+
+@functools.cache
+def _decoder_layer(sizes: SiameseSizes, index: int) -> Encode:
+    return lambda params, images: decoder_layers(params, images, sizes)[index]
 
 
 def vit_features(name: str, params: Params, patch: int, heads: int) -> list[Feature]:
@@ -69,20 +78,22 @@ def vit_features(name: str, params: Params, patch: int, heads: int) -> list[Feat
     Args:
       params: of `tasks.models.vit`: embed, class_token, positions, layers, norm.
     """
-    layers = [params["layers"][f"layer_{i}"] for i in range(len(params["layers"]))]
+    layers = range(len(params["layers"]))
+    return [Feature(f"{name}, block {i + 1}", patch, _vit_layer(patch, heads, i), params) for i in layers]
 
-    def encoder(index: int) -> Encode:
-        def encode(images: Array) -> Array:
-            tokens = dense(params["embed"], cut_patches(images, patch))
-            first = jnp.broadcast_to(params["class_token"], (len(images), 1, tokens.shape[-1]))
-            tokens = jnp.concatenate([first, tokens], axis=1) + params["positions"]
-            outputs = blocks(layers, tokens, heads)
-            last = norm(params["norm"], outputs[-1])
-            return [*outputs[:-1], last][index][:, 1:]
 
-        return encode
+@functools.cache
+def _vit_layer(patch: int, heads: int, index: int) -> Encode:
+    def encode(params: Params, images: Array) -> Array:
+        layers = [params["layers"][f"layer_{i}"] for i in range(len(params["layers"]))]
+        tokens = dense(params["embed"], cut_patches(images, patch))
+        first = jnp.broadcast_to(params["class_token"], (len(images), 1, tokens.shape[-1]))
+        tokens = jnp.concatenate([first, tokens], axis=1) + params["positions"]
+        outputs = blocks(layers, tokens, heads)
+        last = norm(params["norm"], outputs[-1])
+        return [*outputs[:-1], last][index][:, 1:]
 
-    return [Feature(f"{name}, block {i + 1}", patch, encoder(i)) for i in range(len(layers))]
+    return encode
 
 
 def dense_features(
@@ -115,7 +126,7 @@ def dense_features(
 
     def one(place: Array) -> Array:
         cut = jax.lax.dynamic_slice(padded, (0, place[0], place[1], 0), images.shape)
-        return feature.encode(cut)
+        return feature.encode(feature.params, cut)
 
     places = jnp.array([(y * stride, x * stride) for y in range(steps) for x in range(steps)])
     found = jax.lax.map(one, places).reshape(steps, steps, batch, rows, columns, -1)

@@ -2,15 +2,14 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from learned_aggregation.devices.parallel import compiler_options
-from learned_aggregation.ssl.features import Feature, dense_features
+from learned_aggregation.ssl.features import Encode, Feature, dense_features
 from learned_aggregation.ssl.propagation import Propagation, propagated_masks
 from learned_aggregation.ssl.segmentation import judged_frames, scores, statistics
 
@@ -34,8 +33,8 @@ def clip_scores(
 ) -> tuple[Int[Array, "S N T h w"], Float[Array, "S N objects T"], Float[Array, "S N objects T"]]:
     """(predicted masks, J, F) of N clips of one size with each of S settings; features are computed once.
 
-    One compiled program: the settings' top_k and queue must be alike, the rest of them is traced. Clips are worked
-    through one after the other, in memory that does not grow with them.
+    The settings' top_k and queue must be alike, the rest of them is traced, and so are an encoder's parameters: models
+    of one size share the compiled programs. Clips are worked through one after the other.
 
     Args:
       feature: None copies the first frame's masks.
@@ -45,36 +44,47 @@ def clip_scores(
         first = jnp.broadcast_to(masks[:, :1], masks.shape)
         j, f = jax.jit(jax.vmap(lambda truth, found: scores(truth, found, labels)))(masks, first)
         return first[None], j[None], f[None]
-    traced = [jnp.array([getattr(how, name) for how in hows]) for name in ("radius", "temperature")]
-    centred = jnp.array([how.centred for how in hows])
-
-    def one(clip: tuple[Array, Array]):
-        found = dense_features(feature, clip[0], stride)
-
-        def with_setting(setting: tuple[Array, Array, Array]):
-            radius, temperature, is_centred = setting
-            mean = jnp.mean(found, axis=(1, 2), keepdims=True)
-            how = hows[0]._replace(radius=radius, temperature=temperature, centred=False)
-            predicted = propagated_masks(found - jnp.where(is_centred, mean, 0.0), clip[1][0], labels, how)
-            return predicted, *scores(clip[1], predicted, labels)
-
-        return jax.lax.map(with_setting, (*traced, centred))
-
-    program = jax.jit(
-        lambda frames, masks: jax.lax.map(one, (frames, masks)), compiler_options=compiler_options()
+    settings = tuple(
+        jnp.array([getattr(how, name) for how in hows]) for name in ("radius", "temperature", "centred")
     )
-    predicted, j, f = program(frames, masks)
-    return predicted.swapaxes(0, 1), j.swapaxes(0, 1), f.swapaxes(0, 1)
+    each = []
+    for clip, truth in zip(frames, masks, strict=True):
+        found = _features(feature.params, clip, feature.name, feature.patch, feature.encode, stride)
+        each.append(_with_settings(found, truth, settings, labels, hows[0].top_k, hows[0].queue))
+    predicted, j, f = (jnp.stack(parts, axis=1) for parts in zip(*each, strict=True))
+    return predicted, j, f
 
 
-@functools.partial(jax.jit, static_argnames=("feature", "labels", "stride", "how"))
-def _one_sequence(
-    frames: Array, masks: Array, feature: Feature | None, labels: int, stride: int, how: Propagation
+@functools.partial(jax.jit, static_argnames=("name", "patch", "encode", "stride"))
+def _features(params: Any, frames: Array, name: str, patch: int, encode: Encode, stride: int) -> Array:
+    return dense_features(Feature(name, patch, encode, params), frames, stride)
+
+
+@functools.partial(jax.jit, static_argnames=("labels", "top_k", "queue"))
+def _with_settings(
+    found: Array, truth: Array, settings: tuple[Array, Array, Array], labels: int, top_k: int, queue: int
 ) -> tuple[Array, Array, Array]:
-    if feature is None:
-        predicted = jnp.broadcast_to(masks[:1], masks.shape)
-    else:
-        predicted = propagated_masks(dense_features(feature, frames, stride), masks[0], labels, how)
+    """(predicted masks, J, F) of one clip, one row for each setting."""
+    mean = jnp.mean(found, axis=(1, 2), keepdims=True)
+
+    def one(setting: tuple[Array, Array, Array]):
+        radius, temperature, centred = setting
+        how = Propagation(top_k, radius, temperature, queue, centred=False)
+        predicted = propagated_masks(found - jnp.where(centred, mean, 0.0), truth[0], labels, how)
+        return predicted, *scores(truth, predicted, labels)
+
+    return jax.lax.map(one, settings)
+
+
+@functools.partial(jax.jit, static_argnames=("labels", "how"))
+def _one_sequence(found: Array, masks: Array, labels: int, how: Propagation) -> tuple[Array, Array, Array]:
+    predicted = propagated_masks(found, masks[0], labels, how)
+    return predicted, *scores(masks, predicted, labels)
+
+
+@functools.partial(jax.jit, static_argnames="labels")
+def _copied(masks: Array, labels: int) -> tuple[Array, Array, Array]:
+    predicted = jnp.broadcast_to(masks[:1], masks.shape)
     return predicted, *scores(masks, predicted, labels)
 
 
@@ -88,9 +98,12 @@ def sequence_scores(
 ) -> tuple[Int[Array, "T H W"], Float[Array, "objects T"], Float[Array, "objects T"]]:
     """(predicted masks, J, F) of one sequence, whose masks may be larger than the frames that features are of.
 
-    Sequences of one size and length share a compiled program.
+    Sequences of one size and length share the compiled programs, and so do models of one size.
     """
-    return _one_sequence(frames, masks, feature, labels, stride, how)
+    if feature is None:
+        return _copied(masks, labels)
+    found = _features(feature.params, frames, feature.name, feature.patch, feature.encode, stride)
+    return _one_sequence(found, masks, labels, how)
 
 
 def judged(masks: np.ndarray, j: np.ndarray, f: np.ndarray, names: Iterable[str]) -> list[Scores]:

@@ -140,7 +140,8 @@ def siamese_task(name: str, sizes: SiameseSizes, dataset: Dataset, options: Siam
     in the batch), and where it is empty: what is learned is in the differences.
 
     Raises:
-      UserError: frames that the patch does not divide, clips that are no longer than the shortest gap.
+      UserError: frames that the patch does not divide, clips that are no longer than the shortest gap; by `evaluate`,
+        a batch of one clip.
 
     References:
       Gupta et al., "Siamese Masked Autoencoders", NeurIPS 2023, arXiv:2305.14344.
@@ -189,7 +190,16 @@ def control_losses(
     sizes: SiameseSizes,
     epsilon: float,
 ) -> Metrics:
-    """METRICS of each pair: with its first frame, with the next pair's, with zeros."""
+    """METRICS of each pair: with its first frame, with the next pair's, with zeros.
+
+    Raises:
+      UserError: one pair, which has no other's first frame.
+    """
+    if len(first) < 2:
+        raise UserError(
+            f"loss_of_another_clip: expected a batch of at least 2 clips, got {len(first)}. "
+            "Raise eval_chunk, or evaluate on more clips."
+        )
 
     def of(first: Array) -> Array:
         return masked_loss(params, memory_of(params, first, sizes), second, mask, sizes, epsilon)
