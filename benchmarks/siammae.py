@@ -48,9 +48,9 @@ CLIPS = 64
 
 
 @cache
-def held_out(split: str) -> list[Clip]:
+def held_out(split: str, data: str, side: int) -> list[Clip]:
     """Drawn anew with their motion: the same clips as the data set's."""
-    return draw_clips(0, split, CLIPS, SIDE, FRAMES, light_of(VARIANTS[MAIN].data))[0]
+    return draw_clips(0, split, CLIPS, side, FRAMES, light_of(data))[0]
 
 
 def seeds_of(name: str) -> list[int]:
@@ -72,11 +72,12 @@ def videos(clips: Sequence[Clip]) -> jax.Array:
     return jnp.asarray(np.stack([clip.video for clip in clips]), jnp.float32) * SCALE - SHIFT
 
 
-def losses_by_gap(seed: int) -> dict[str, list[float]]:
+def losses_by_gap(name: str, seed: int) -> dict[str, list[float]]:
     """Means over clips, pairs of frames in the middle of each: for each gap the three losses of `control_losses`."""
-    theta, sizes = trained(MAIN, seed), VARIANTS[MAIN].model
-    video = videos(held_out("test"))
-    patches = (SIDE // sizes.patch) ** 2
+    theta, variant = trained(name, seed), VARIANTS[name]
+    sizes = variant.model
+    video = videos(held_out("test", variant.data, variant.side))
+    patches = (variant.side // sizes.patch) ** 2
 
     @jax.jit
     def program(params: Params, key: jax.Array, first: jax.Array, second: jax.Array):
@@ -87,15 +88,23 @@ def losses_by_gap(seed: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for gap in range(GAPS[0], GAPS[1] + 1):
         t = (FRAMES - 1 - gap) // 2
-        for name, losses in of(jax.random.key(gap), video[:, t], video[:, t + gap]).items():
-            found.setdefault(name, []).append(float(np.mean(losses)))
+        for which, losses in of(jax.random.key(gap), video[:, t], video[:, t + gap]).items():
+            found.setdefault(which, []).append(float(np.mean(losses)))
     return found
 
 
 def loss() -> dict[str, Any]:
-    """The three losses, and how much worse the wrong ones are, in per cent, in all and by gap."""
+    """The three losses, and how much worse the wrong ones are, in per cent, in all and by gap: of the main variant, and
+    of each that was tried besides."""
+    main = _losses(MAIN)
+    others = [name for name in VARIANTS if name != MAIN and any(is_trained(name, seed) for seed in SEEDS)]
+    return {**main, "tried": {name: _losses(name) for name in others}}
+
+
+def _losses(variant: str) -> dict[str, Any]:
     runs = [
-        kept(RUNS / "loss" / f"{slug(MAIN)}_seed{seed}.json", losses_by_gap, seed) for seed in seeds_of(MAIN)
+        kept(RUNS / "loss" / f"{slug(variant)}_seed{seed}.json", losses_by_gap, variant, seed)
+        for seed in seeds_of(variant)
     ]
     right, other, none = (
         np.array([run[name] for run in runs])
@@ -116,15 +125,16 @@ def loss() -> dict[str, Any]:
     }
 
 
-def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray]:
+def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of hidden patches that moved by more than half a patch and are seen in the first frame.
 
     Returns:
       Whether each head of each decoder block (and each block's mean head, the last one) looks within one patch of the
-      true source, [L, heads + 1, n]; and whether the same place in the first frame is within one patch of it, [n].
+      true source, [L, heads + 1, n]; whether it looks within one patch of the same place in the first frame, of the
+      same shape; and whether the same place is within one patch of the true source, [n].
     """
     sizes = VARIANTS[MAIN].model
-    clips = held_out(split)
+    clips = held_out(split, VARIANTS[MAIN].data, SIDE)
     video, grid = videos(clips), SIDE // sizes.patch
 
     @jax.jit
@@ -135,7 +145,7 @@ def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray]:
         weights = jnp.concatenate([weights, weights.mean(2, keepdims=True)], axis=2)
         return jnp.argmax(weights, axis=-1), mask.hidden
 
-    hits, still = [], []
+    hits, stays, still = [], [], []
     middles = centres(grid)
     for before, after in ((0, 4), (2, 10), (1, 12), (6, 8)):
         where, hidden = peaks(params, jax.random.key(before), video[:, before], video[:, after])
@@ -146,10 +156,11 @@ def looks(params: Params, split: str) -> tuple[np.ndarray, np.ndarray]:
             places = middles.reshape(-1, 2)
             moved = grid * np.abs(points - places).max(-1)
             counted = seen & np.asarray(hidden[number]) & (moved > 0.5)
-            far = grid * np.abs(places[np.asarray(where[:, number])] - points).max(-1)
-            hits.append(far[..., counted] <= 1)
+            looked = places[np.asarray(where[:, number])]
+            for apart, of in ((hits, points), (stays, places)):
+                apart.append((grid * np.abs(looked - of).max(-1))[..., counted] <= 1)
             still.append(moved[counted] <= 1)
-    return np.concatenate(hits, -1), np.concatenate(still)
+    return np.concatenate(hits, -1), np.concatenate(stays, -1), np.concatenate(still)
 
 
 def attention_of(seed: int) -> dict[str, float]:
@@ -157,13 +168,14 @@ def attention_of(seed: int) -> dict[str, float]:
     params = trained(MAIN, seed)
     valid = looks(params, "outer_valid")[0].mean(-1)
     chosen = np.unravel_index(np.argmax(valid), valid.shape)
-    hits, still = looks(params, "test")
+    hits, stays, still = looks(params, "test")
     return {
         "block": int(chosen[0]) + 1,
         "head": int(chosen[1]) + 1,
         "source": float(hits[chosen].mean()),
         "same_place": float(still.mean()),
         "far_source": float(hits[chosen][~still].mean()),
+        "far_place": float(stays[chosen][~still].mean()),
         "chance": float(9 / (SIDE // VARIANTS[MAIN].model.patch) ** 2),
         "patches": len(still),
     }
@@ -175,7 +187,10 @@ def attention() -> dict[str, Any]:
         kept(RUNS / "attention" / f"{slug(MAIN)}_seed{seed}.json", attention_of, seed)
         for seed in seeds_of(MAIN)
     ]
-    found = {name: summary([run[name] for run in runs]) for name in ("source", "same_place", "far_source")}
+    found = {
+        name: summary([run[name] for run in runs])
+        for name in ("source", "same_place", "far_source", "far_place")
+    }
     times = summary([run["source"] / run["same_place"] for run in runs])
     return {**found, "times": times, "chance": runs[0]["chance"], "patches": runs[0]["patches"]}
 

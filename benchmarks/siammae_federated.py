@@ -24,23 +24,23 @@ from learned_aggregation.types import Params, Task
 
 CONFIG = ROOT / "config" / "_base_" / "siammae.py"
 SMALLER = {
-    "task": "siammae_p8_h64_m256_nh2_nl2_dh32_dnh2_dnl1_photoclipslit_32",
-    "num_inner_steps": 80,
+    "task": "siammae_p8_h64_m256_nh2_nl2_dh32_dnh2_dnl1_photoclips_64",
+    "num_inner_steps": 60,
     "num_runs": 1,
 }
 """Beside CONFIG: so that twenty runs are minutes on a core."""
-RATES = (1e-3, 2e-3, 4e-3)
+RATES = (1.5e-3, 4e-3)
 METHODS: dict[str, list[dict[str, Any]]] = {
     "FedAvg": [{"optimizer": "fedavg", "local_learning_rate": rate} for rate in RATES],
     "Nesterov": [
         {"optimizer": "diloco", "local_learning_rate": rate, "learning_rate": server, "beta": beta}
-        for rate, server, beta in ((2e-3, 0.7, 0.6), (2e-3, 0.7, 0.9), (4e-3, 0.7, 0.6))
+        for rate, server, beta in ((1.5e-3, 1.0, 0.6), (4e-3, 0.7, 0.6))
     ],
     "lagg-set": [{"test_checkpoint": "lagg-set", "local_learning_rate": rate} for rate in RATES],
 }
 EVERY = 20
 """Rounds between evaluations."""
-HOW = Propagation(radius=6.0, temperature=0.05, centred=True)
+HOW = Propagation(radius=4.0, temperature=0.05, centred=True)
 """One for all: which method, not which setting, is asked here."""
 
 

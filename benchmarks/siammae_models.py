@@ -20,7 +20,8 @@ from learned_aggregation.ssl.siamese_task import SiameseOptions, siamese_task
 from learned_aggregation.types import Dataset, Params, Task
 
 RUNS = ROOT / "runs" / "siammae"
-SIDE = 48
+SIDE = 64
+"""Of the frames that features are compared on, and of the main variant's."""
 GAPS = (1, 12)
 """In frames of drawn clips, which have 13."""
 SEEDS = (0, 1, 2)
@@ -29,10 +30,11 @@ OPTIONS = SiameseOptions(*GAPS, epsilon=0.16)
 
 
 class Variant(NamedTuple):
-    """sizes: as in a task's name. data: of photoclips, photoclipslit. recipe: of the training."""
+    """sizes: as in a task's name. data: of photoclips, photoclipslit. side: of frames. recipe: of the training."""
 
     sizes: str
     data: str
+    side: int
     recipe: Recipe
     options: SiameseOptions = OPTIONS
 
@@ -41,40 +43,32 @@ class Variant(NamedTuple):
         return siammae(self.sizes, 3)
 
 
-def _recipe(steps: int, batch: int, rate: float = 1e-3) -> Recipe:
-    return Recipe(steps, steps // 20, batch, learning_rate=rate, min_rate=rate / 100)
+def _variant(sizes: str, data: str, side: int, steps: int, batch: int, rate: float) -> Variant:
+    recipe = Recipe(steps, steps // 20, batch, learning_rate=rate, min_rate=rate / 100)
+    return Variant(sizes, data, side, recipe)
 
 
-def _variant(
-    sizes: str, batch: int, steps: int = 1500, data: str = "photoclipslit", hidden: float = 0.95
-) -> Variant:
-    return Variant(sizes, data, _recipe(steps, batch), OPTIONS._replace(mask_ratio=hidden))
-
-
-_SMALL = "_p4_h96_m384_nh3_nl3_dh64_dnh4_dnl2"
+_P4, _P8 = (f"_p{patch}_h96_m384_nh3_nl3_dh64_dnh4_dnl2" for patch in (4, 8))
+MAIN = "p8 of 64"
 VARIANTS = {
-    "p4": _variant(_SMALL, 8),
-    "p8": _variant("_p8_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
-    "p6": _variant("_p6_h96_m384_nh3_nl3_dh64_dnh4_dnl2", 16),
-    "p4, decoder of 1 x 32": _variant("_p4_h96_m384_nh3_nl3_dh32_dnh4_dnl1", 8),
-    "p4, .75 hidden": _variant(_SMALL, 8, hidden=0.75),
-    "p4, plain light": _variant(_SMALL, 8, data="photoclips"),
-    "p4, encoder of 6": _variant("_p4_h96_m384_nh3_nl6_dh64_dnh4_dnl2", 8),
-    "p4, 12,000 steps": _variant(_SMALL, 8, steps=12_000),
+    MAIN: _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
+    "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 800, 16, 1.5e-3),
+    "p8 of 64, 4,000 steps": _variant(_P8, "photoclips", SIDE, 4_000, 16, 1.5e-3),
+    "p4 of 64": _variant(_P4, "photoclips", SIDE, 1500, 8, 1e-3),
+    "p4": _variant(_P4, "photoclipslit", 48, 1500, 8, 1e-3),
+    "p8": _variant(_P8, "photoclipslit", 48, 1500, 16, 1e-3),
 }
 """The first is the one that has three seeds; the others are what was tried besides."""
-MAIN = "p4"
 
 
 @functools.cache
-def clips(data: str) -> Dataset:
-    return load_dataset(data, SIDE)
+def clips(data: str, side: int) -> Dataset:
+    return load_dataset(data, side)
 
 
 def task_of(variant: Variant) -> Task:
-    return siamese_task(
-        f"siammae{variant.sizes}_{variant.data}_{SIDE}", variant.model, clips(variant.data), variant.options
-    )
+    name = f"siammae{variant.sizes}_{variant.data}_{variant.side}"
+    return siamese_task(name, variant.model, clips(variant.data, variant.side), variant.options)
 
 
 @functools.cache
@@ -86,7 +80,7 @@ def _step(name: str) -> Step:
 def trained(name: str, seed: int) -> Params:
     """The parameters of a variant, trained where they are not there yet; killed, it goes on where it was saved."""
     variant = VARIANTS[name]
-    split = clips(variant.data).splits["train"]
+    split = clips(variant.data, variant.side).splits["train"]
     data = to_federated(split, [np.arange(len(split.examples["video"]))])
     path = model_path(name, seed)
     return train(task_of(variant), data, variant.recipe, seed, path, 250, step=_step(name)).theta

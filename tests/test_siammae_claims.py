@@ -21,6 +21,7 @@ def losses(another, none, seeds=3):
         "losses": {name: value(0.4, seeds=seeds) for name in ("right", "another", "none")},
         "another": {group: value(another) for group in groups},
         "none": {group: value(none) for group in groups},
+        "tried": {"p4": {"another": {"all": value(6.3)}, "none": {"all": value(4.0)}}},
     }
 
 
@@ -29,6 +30,7 @@ def test_both_wrong_first_frames_must_be_worse_over_three_seeds():
     assert verdict.met
     assert verdict.figure == "worse by 30.0 ± 0.0 % (another clip's), 12.0 ± 0.0 % (zeros)"
     assert "gap 5-8: 30.0 ± 0.0 %, 12.0 ± 0.0 %" in verdict.spread
+    assert verdict.spread.endswith("tried, p4: 6.3 ± 0.0 %, 4.0 ± 0.0 %")
     assert not judged("loss", losses(30.0, 9.0)).met
     assert not judged("loss", losses(9.0, 30.0)).met
     assert not judged("loss", losses(30.0, 12.0, seeds=2)).met
@@ -36,7 +38,7 @@ def test_both_wrong_first_frames_must_be_worse_over_three_seeds():
 
 def test_the_decoder_must_look_twice_as_often():
     found = {"source": value(0.5), "same_place": value(0.2), "far_source": value(0.4), "times": value(2.5)}
-    found |= {"chance": 0.06, "patches": 1000}
+    found |= {"far_place": value(0.1), "chance": 0.06, "patches": 1000}
     assert judged("attention", found).met
     assert not judged("attention", found | {"times": value(1.9)}).met
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.checkout import ROOT
 from benchmarks.claims import Claim, Verdict
+from benchmarks.siammae_models import MAIN, is_trained
 
 TITLE = "Siamese masked autoencoders and the correspondence they learn"
 WORSE = 10.0
@@ -17,11 +17,12 @@ SEQUENCES = 20
 
 
 def _models() -> str:
-    kept = (ROOT / "runs/siammae/models").is_dir()
+    seeds = " ".join(f"'{MAIN}:{seed}'" for seed in range(SEEDS))
+    trained = all(is_trained(MAIN, seed) for seed in range(SEEDS))
     return (
         ""
-        if kept
-        else "trained models: nice python -m benchmarks.siammae_train p4:0 p4:1 p4:2, hours on two cores"
+        if trained
+        else f"trained models: nice python -m benchmarks.siammae_train {seeds}, minutes on two cores"
     )
 
 
@@ -104,7 +105,13 @@ def _loss(found: Any) -> Verdict:
         for group in found["another"]
         if group != "all"
     )
-    spread = f"losses {', '.join(f'{name} {_text(value)}' for name, value in losses.items())}; {by_gap}"
+    tried = "".join(
+        f"; tried, {name}: {_text(one['another']['all'], 1)} %, {_text(one['none']['all'], 1)} %"
+        for name, one in found["tried"].items()
+    )
+    spread = (
+        f"losses {', '.join(f'{name} {_text(value)}' for name, value in losses.items())}; {by_gap}{tried}"
+    )
     met = min(found["another"]["all"]["mean"], found["none"]["all"]["mean"]) >= WORSE
     return Verdict(figure, spread, met and losses["right"]["seeds"] >= SEEDS)
 
@@ -115,7 +122,8 @@ def _attention(found: Any) -> Verdict:
     )
     spread = (
         f"{found['patches']} hidden patches that moved by more than half a patch; of those that moved by more than one "
-        f"{_text(found['far_source'])}, by chance {found['chance']:.3f}"
+        f"it looks at the source {_text(found['far_source'])}, in place {_text(found['far_place'])}, "
+        f"by chance {found['chance']:.3f}"
     )
     return Verdict(figure, spread, found["times"]["mean"] >= TIMES and found["times"]["seeds"] >= SEEDS)
 
