@@ -1,9 +1,13 @@
 """DAVIS's folder and folders of frames: read as they are, and one clear line for what cannot be."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from learned_aggregation.cli import main
 from learned_aggregation.data import DataOptions, load_dataset
 from learned_aggregation.data.videos.davis import Davis
 from learned_aggregation.data.videos.frames import read_video
@@ -93,26 +97,62 @@ def spoil_first(root):
     write(root / "Annotations/480p/bear/00000.png", np.zeros(SHAPE, np.uint8), True)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (spoil_one_frame, r"480p/bear: expected a sequence of at least 2 frames, got 1\."),
-        (spoil_missing, r"bear/00002.png: expected an annotation of the frame of that name, got no file"),
-        (spoil_size, r"bear/00001.png: expected an annotation of 12 x 20 pixels, as its frame, got 5 x 5"),
-        (spoil_palette_frame, r"bear/00001.png: expected a colour frame, got a palette image"),
-        (
-            spoil_colours,
-            r"bear/00001.png: expected an annotation as a palette or grey image, got one of mode RGB",
-        ),
-        (spoil_frame_size, r"bear/00003.jpg: expected a frame of 12 x 20 pixels"),
-        (spoil_first, r"bear/00000.png: expected an object in the first frame, got none"),
-    ],
-)
+def spoil_frame(root):
+    (root / "JPEGImages/480p/bear/00002.jpg").write_bytes(b"no image")
+
+
+SPOILT = [
+    (spoil_one_frame, r"480p/bear: expected a sequence of at least 2 frames, got 1\."),
+    (spoil_missing, r"bear/00002.png: expected an annotation of the frame of that name, got no file"),
+    (spoil_size, r"bear/00001.png: expected an annotation of 12 x 20 pixels, as its frame, got 5 x 5"),
+    (spoil_palette_frame, r"bear/00001.png: expected a colour frame, got a palette image"),
+    (
+        spoil_colours,
+        r"bear/00001.png: expected an annotation as a palette or grey image, got one of mode RGB",
+    ),
+    (spoil_frame_size, r"bear/00003.jpg: expected a frame of 12 x 20 pixels"),
+    (spoil_first, r"bear/00000.png: expected an object in the first frame, got none"),
+    (spoil_frame, r"bear/00002.jpg: expected a frame that can be decoded"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT)
 def test_what_is_wrong_is_named_in_one_line(davis, spoil, message):
     spoil(davis)
     with pytest.raises(UserError, match=message) as refused:
         Davis(davis).read("bear")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT)
+def test_the_command_refuses_it_before_it_trains(davis, spoil, message, capsys):
+    spoil(davis)
+    run = davis / "run"
+    flags = ["--config", "config/ssl/siammae_davis.py", "--run_dir", str(run)]
+    status = main([*flags, "--cfg-options", f"siammae.davis={davis}"])
+    told = capsys.readouterr().err
+    assert status == 2
+    assert re.search(f"^error: .*{message}", told)
+    assert told.count("\n") == 1
+    assert not run.exists()
+
+
+def test_a_gap_longer_than_every_clip_names_the_task(folder, capsys):
+    """Of clips of 2 frames."""
+    lines = [
+        f"_base_ = {str(Path('config/_base_/siammae.py').resolve())!r}",
+        f"datasets = dict(mine={entry(folder, 2)!r})",
+        "task = 'siammae_p4_h16_m32_nh2_nl1_dh16_dnh2_dnl1_mine_8'",
+        "objective_options = dict(shortest_gap=2)",
+        "optimizer = 'fedavg'",
+    ]
+    (folder / "gap.py").write_text("\n".join(lines), encoding="utf-8")
+    assert main(["--config", str(folder / "gap.py"), "--run_dir", str(folder / "run")]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: siammae_.*_mine_8: expected a shortest gap of at most 1 frames, since .* has 2, got 2\. .*\n",
+        told,
+    )
 
 
 def test_a_folder_or_list_that_is_not_there(davis):
@@ -170,7 +210,7 @@ def test_a_video_file_is_read_frame_by_frame(tmp_path):
     """Frames of one grey each, written losslessly: the ones that are asked for, in their order."""
     av = pytest.importorskip("av")
     path = tmp_path / "a.mkv"
-    greys = np.arange(10, 90, 10)
+    greys = np.arange(10, 250, 10)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=24)
         stream.width, stream.height, stream.pix_fmt = 16, 12, "bgr0"
@@ -178,7 +218,7 @@ def test_a_video_file_is_read_frame_by_frame(tmp_path):
             frame = av.VideoFrame.from_ndarray(np.full((12, 16, 3), grey, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert read_video(path).shape == (8, 12, 16, 3)
+    assert read_video(path).shape == (24, 12, 16, 3)
     np.testing.assert_array_equal(read_video(path, start=3, count=2)[:, 5, 5, 0], greys[3:5])
     options = DataOptions(
         datasets={
