@@ -51,9 +51,9 @@ def _variant(sizes: str, data: str, side: int, steps: int, batch: int, rate: flo
 _P4, _P8 = (f"_p{patch}_h96_m384_nh3_nl3_dh64_dnh4_dnl2" for patch in (4, 8))
 MAIN = "p8 of 64"
 VARIANTS = {
-    MAIN: _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
-    "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 800, 16, 1.5e-3),
-    "p8 of 64, 4,000 steps": _variant(_P8, "photoclips", SIDE, 4_000, 16, 1.5e-3),
+    MAIN: _variant(_P8, "photoclips", SIDE, 2000, 16, 1.5e-3),
+    "p8 of 64, 800 steps": _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
+    "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 2000, 16, 1.5e-3),
     "p4 of 64": _variant(_P4, "photoclips", SIDE, 1500, 8, 1e-3),
     "p4": _variant(_P4, "photoclipslit", 48, 1500, 8, 1e-3),
     "p8": _variant(_P8, "photoclipslit", 48, 1500, 16, 1e-3),
