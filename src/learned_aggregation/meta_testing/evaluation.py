@@ -16,7 +16,11 @@ def measured(task: Task, examples: Mapping[str, Any]) -> tuple[Metric, ...]:
     Args:
       examples: of a split, leaves [N, ...]; only their shapes and dtypes are read.
     """
-    batch = {n: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for n, leaf in examples.items()}
+    # Two where there are two: an objective may compare examples, and refuses one alone.
+    batch = {
+        n: jax.ShapeDtypeStruct((min(2, leaf.shape[0]), *leaf.shape[1:]), leaf.dtype)
+        for n, leaf in examples.items()
+    }
     key = jax.random.key(0)
     params, model_state = jax.eval_shape(task.init, key)
     found = jax.eval_shape(task.evaluate, params, model_state, key, batch)
