@@ -42,7 +42,8 @@ def config(tmp_path, drawn):
             f"task = {TASK!r}",
             "objective = 'siammae'",
             "objective_options = dict(shortest_gap=1, longest_gap=3, epsilon=0.16)",
-            f"datasets = dict(mine=dict(type='npz', path={str(tmp_path / 'mine.npz')!r}, clients='family'))",
+            f"_mine = dict(type='npz', path={str(tmp_path / 'mine.npz')!r}, clients='family')",
+            "datasets = dict(mine=dict(**_mine, fractions=(0.5, 0.25, 0.25)))  # two clips at least in each split",
             f"run_dir = {str(tmp_path / 'run')!r}",
         ]
         path.write_text("\n".join([*start, *lines]) + "\n")
