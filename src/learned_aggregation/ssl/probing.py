@@ -69,7 +69,7 @@ def _with_settings(
 
     def one(setting: tuple[Array, Array, Array]):
         radius, temperature, centred = setting
-        how = Propagation(top_k, radius, temperature, queue, centred=False)
+        how = Propagation(top_k, queue=queue, centred=False)._replace(radius=radius, temperature=temperature)
         predicted = propagated_masks(found - jnp.where(centred, mean, 0.0), truth[0], labels, how)
         return predicted, *scores(truth, predicted, labels)
 
