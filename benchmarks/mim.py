@@ -19,7 +19,7 @@ from benchmarks.checkout import ROOT
 RUNS = ROOT / "runs" / "mim"
 GLYPHS = "vit_p4_h64_m128_nh4_nl6_glyphsrgb_16"
 CIFAR = "vit_p4_h64_m128_nh4_nl6_c10_16"
-ROUNDS = 400
+ROUNDS = 800
 PLAIN = ("freezing.t0=1.0",)
 """No layer freezes; all have the one cosine that a run with FreezeOut has for its last layer."""
 CUBIC = ("freezing.t0=0.8",)
