@@ -251,7 +251,7 @@ def test_objects_get_names_that_differ():
             {"model": Net, "data": DATA, "run_type": "sweep"},
             "run_type: expected 'benchmark', as the function says",
         ),
-        ({"model": Net(2), "data": DATA}, "model: expected outputs [1, 3] for a batch of 1, got [1, 2]"),
+        ({"model": Net(2), "data": DATA}, "model: expected outputs [2, 3] for a batch of 2, got [2, 2]"),
         (
             {"model": (lambda key: {"w": jnp.ones(3, int)}, abs), "data": DATA},
             "expected init to return params of floats",

@@ -130,7 +130,9 @@ def test_progress_lines_come_by_the_clock(monkeypatch, capsys):
     assert lines == ["4/16", "7/16", "10/16", "13/16", "16/16"]
 
 
-@pytest.mark.parametrize("after", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize(
+    "after", [0.15, *(pytest.param(after, marks=pytest.mark.slow) for after in (0.05, 0.3))]
+)
 def test_an_interrupt_while_importing_is_quiet(after, tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "src/main.py"), "--list_tasks"],

@@ -64,7 +64,7 @@ _SWITCH = _KillSwitch()
 
 @pytest.mark.parametrize(
     ("step", "swap_cut"),
-    [(2, False), (3, False), (2, True)],
+    [(2, False), pytest.param(3, False, marks=pytest.mark.slow), (2, True)],
     ids=["same step", "next step", "after another kill"],
 )
 def test_a_kill_at_any_moment_leaves_a_directory_to_resume_from(tmp_path, step, swap_cut):

@@ -37,7 +37,7 @@ def theta_of(aggregator):
     return jax.tree.map(jnp.add, theta, random_tree(jax.random.key(1), theta, scale=0.2))
 
 
-@pytest.mark.parametrize("base", ["nesterov", "bank"])
+@pytest.mark.parametrize("base", [pytest.param("nesterov", marks=pytest.mark.slow), "bank"])
 def test_the_update_that_takes_it_agrees_with_the_program(monkeypatch, base):
     """Over two rounds; vmapped over problems, and differentiated as XLA's program is."""
     by_the_program(monkeypatch)

@@ -50,7 +50,7 @@ def assert_close(ours, oracle, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(np.abs(b).max(initial=1e-12)))
 
 
-@pytest.mark.parametrize("base", ["nesterov", "bank"])
+@pytest.mark.parametrize("base", [pytest.param("nesterov", marks=pytest.mark.slow), "bank"])
 def test_steps_and_state_are_those_of_tensor_by_tensor(base, monkeypatch):
     aggregator, theta = trained(base)
     ours, oracle = both(monkeypatch, lambda: two_rounds(aggregator, theta, ranks_tree(), deltas(2))[1])
