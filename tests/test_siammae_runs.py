@@ -13,6 +13,7 @@ from learned_aggregation.config.resolve import load_config
 from learned_aggregation.data.videos.scenes import draw_clips
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import run
+from learned_aggregation.ssl import features
 from learned_aggregation.ssl.features import dense_features, raw_patches, siamese_features, vit_features
 from learned_aggregation.ssl.probing import clip_scores, sequence_scores
 from learned_aggregation.ssl.propagation import Propagation
@@ -168,6 +169,20 @@ def test_passes_interleave_to_a_finer_grid():
     )
 
 
+def test_models_of_one_size_share_the_program_of_their_features():
+    """Whatever they are called: compiling takes longer than the features of a clip."""
+    sizes = siammae("_p4_h16_m32_nh2_nl2_dh16_dnh2_dnl1", 3)
+    images = jnp.zeros((2, 16, 16, 3))
+    first, second = (
+        siamese_features(name, init_siamese(jax.random.key(seed), sizes, 3), sizes)[0]
+        for seed, name in enumerate(("first", "second"))
+    )
+    made = dense_features(first, images, 2)
+    programs = features._on_grid._cache_size()
+    assert not np.array_equal(made, dense_features(second, images, 2))
+    assert features._on_grid._cache_size() == programs
+
+
 def test_every_encoder_has_features():
     """Those of a supervised ViT are what its module computes."""
     images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
@@ -181,11 +196,11 @@ def test_every_encoder_has_features():
     expected = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     np.testing.assert_allclose(found[1].encode(params, images), expected[:, 1:], atol=1e-4)
     sizes = siammae("_p4_h16_m32_nh2_nl2_dh16_dnh2_dnl1", 3)
-    features = siamese_features("siam", init_siamese(jax.random.key(0), sizes, 3), sizes)
-    assert [one.name for one in features] == [
+    of_blocks = siamese_features("siam", init_siamese(jax.random.key(0), sizes, 3), sizes)
+    assert [one.name for one in of_blocks] == [
         "siam, block 1", "siam, block 2", "siam, decoder memory", "siam, decoder key 1", "siam, decoder block 1"
     ]  # fmt: skip
-    assert all(one.encode(one.params, images).shape == (2, 16, 16) for one in features)
+    assert all(one.encode(one.params, images).shape == (2, 16, 16) for one in of_blocks)
 
 
 def test_settings_share_a_program_and_are_those_of_one_sequence(drawn):

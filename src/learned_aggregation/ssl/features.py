@@ -113,20 +113,26 @@ def dense_features(
       >>> dense_features(raw_patches(4), jnp.zeros((2, 8, 12, 3)), 2).shape
       (2, 4, 6, 48)
     """
-    batch, height, width, _ = images.shape
+    _, height, width, _ = images.shape
     patch = feature.patch
     if patch % stride or height % patch or width % patch:
         raise UserError(
             f"{feature.name}: expected a stride that divides the patch of {patch} pixels, and frames that the patch "
             f"divides, got a stride of {stride} and {height} x {width} pixels. Change the stride or the frames' size."
         )
+    return _on_grid(feature.params, images, feature.encode, patch, stride)
+
+
+@functools.partial(jax.jit, static_argnames=("encode", "patch", "stride"))
+def _on_grid(params: Any, images: Array, encode: Encode, patch: int, stride: int) -> Array:
+    """One program for all models of one size, whatever they are called."""
+    batch, height, width, _ = images.shape
     rows, columns, steps = height // patch, width // patch, patch // stride
     before = (patch - stride) // 2
     padded = jnp.pad(images, ((0, 0), (before, patch), (before, patch), (0, 0)), mode="edge")
 
     def one(place: Array) -> Array:
-        cut = jax.lax.dynamic_slice(padded, (0, place[0], place[1], 0), images.shape)
-        return feature.encode(feature.params, cut)
+        return encode(params, jax.lax.dynamic_slice(padded, (0, place[0], place[1], 0), images.shape))
 
     places = jnp.array([(y * stride, x * stride) for y in range(steps) for x in range(steps)])
     found = jax.lax.map(one, places).reshape(steps, steps, batch, rows, columns, -1)

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from learned_aggregation.ssl.features import Encode, Feature, dense_features
+from learned_aggregation.ssl.features import Feature, dense_features
 from learned_aggregation.ssl.propagation import Propagation, propagated_masks
 from learned_aggregation.ssl.segmentation import judged_frames, scores, statistics
 
@@ -47,17 +47,12 @@ def clip_scores(
     settings = tuple(
         jnp.array([getattr(how, name) for how in hows]) for name in ("radius", "temperature", "centred")
     )
-    each = []
+    by_clip = []
     for clip, truth in zip(frames, masks, strict=True):
-        found = _features(feature.params, clip, feature.name, feature.patch, feature.encode, stride)
-        each.append(_with_settings(found, truth, settings, labels, hows[0].top_k, hows[0].queue))
-    predicted, j, f = (jnp.stack(parts, axis=1) for parts in zip(*each, strict=True))
+        found = dense_features(feature, clip, stride)
+        by_clip.append(_with_settings(found, truth, settings, labels, hows[0].top_k, hows[0].queue))
+    predicted, j, f = (jnp.stack(parts, axis=1) for parts in zip(*by_clip, strict=True))
     return predicted, j, f
-
-
-@functools.partial(jax.jit, static_argnames=("name", "patch", "encode", "stride"))
-def _features(params: Any, frames: Array, name: str, patch: int, encode: Encode, stride: int) -> Array:
-    return dense_features(Feature(name, patch, encode, params), frames, stride)
 
 
 @functools.partial(jax.jit, static_argnames=("labels", "top_k", "queue"))
@@ -102,7 +97,7 @@ def sequence_scores(
     """
     if feature is None:
         return _copied(masks, labels)
-    found = _features(feature.params, frames, feature.name, feature.patch, feature.encode, stride)
+    found = dense_features(feature, frames, stride)
     return _one_sequence(found, masks, labels, how)
 
 
