@@ -156,11 +156,6 @@ def run_rounds(
             server = server._replace(work=ServerState(pool, server.work.params))
         key = jax.random.fold_in(jax.random.key(setting.seed), number)
         server, loss = programs.round(setting.theta, setting.train, server, present, key)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(server.params))):
-            raise RunError(
-                f"round {number}: expected finite adapters, got NaN or infinity. Lower local_learning_rate or "
-                "global_model_train_learning_rate; the last checkpoint is of a round before."
-            )
         found = programs.measure(server, setting.evaluation)
         state = State(
             (),
@@ -178,7 +173,16 @@ def run_rounds(
 
 
 def _save(saving: Saving, number: int, state: Any) -> None:
-    """Any: the checkpointer takes whatever tree has a theta."""
+    """Any: the checkpointer takes whatever tree has a theta.
+
+    Raises:
+      RunError: the disk refused, or the adapters are not finite; what was saved before is untouched.
+    """
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(state.server.params))):
+        raise RunError(
+            f"round {number}: expected finite adapters, got NaN or infinity. Lower local_learning_rate or "
+            "global_model_train_learning_rate; the last checkpoint is of a round before."
+        )
     saving.checkpointer.save(number, state, saving.config_text, saving.settings)
 
 
