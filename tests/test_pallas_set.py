@@ -24,7 +24,7 @@ def with_kernel(monkeypatch, taken):
         return INTERPRETED(rows, *arguments, interpret=True)
 
     monkeypatch.setattr(pallas_set, "network_steps", interpreted)
-    monkeypatch.setattr(pallas_set, "fits", lambda rows, hidden: True)
+    monkeypatch.setattr(pallas_set, "fits", lambda rows, weights: True)
 
 
 def by_the_program(monkeypatch):
@@ -102,16 +102,17 @@ def test_a_gpu_compiler_is_given_one_triton_kernel():
 
 
 def test_it_is_taken_on_a_gpu_that_runs_it_and_for_what_it_is_made_for(monkeypatch):
-    rows = operands()[0]
-    assert not pallas_set.fits(rows, 32)
+    rows, _, _, weights = operands()
+    assert not pallas_set.fits(rows, weights)
     with pytest.warns(UserWarning, match="interpret"):
         assert not pallas_set.available.__wrapped__(), "a CPU cannot run it"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(pallas_set, "available", lambda: True)
-    assert pallas_set.fits(rows, 32)
-    assert not pallas_set.fits(rows, 24)
-    assert not pallas_set.fits(rows._replace(mean=rows.mean.astype(jnp.bfloat16)), 32)
-    assert not pallas_set.fits(Rows(*(x[..., :0] for x in rows)), 32)
+    assert pallas_set.fits(rows, weights)
+    assert not pallas_set.fits(rows, operands(hidden=24)[-1])
+    assert not pallas_set.fits(rows._replace(mean=rows.mean.astype(jnp.bfloat16)), weights)
+    assert not pallas_set.fits(rows, weights | {"w1": weights["w1"].astype(jnp.bfloat16)})
+    assert not pallas_set.fits(Rows(*(x[..., :0] for x in rows)), weights)
 
 
 @pytest.mark.parametrize("error", [0.0, 0.01])

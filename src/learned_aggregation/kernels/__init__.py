@@ -1,6 +1,5 @@
 """The optional kernels: on a CPU, through jax.ffi, learned aggregators' updates, an MLP's local training and
-convolutions; on a GPU
-the aggregators' networks, in Pallas (`pallas_step`, `pallas_set`).
+convolutions; on a GPU the aggregators' networks, in Pallas (`pallas_step`, `pallas_set`).
 
 `python -m learned_aggregation.kernels` (which `make venv` runs) compiles the CPU's into the user's cache directory;
 without a kernel the same mathematics runs as XLA's own program: see `learned.fast`, `local_training`.

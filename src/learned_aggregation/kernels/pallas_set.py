@@ -25,9 +25,10 @@ NUMBERS = ("root of the effective number of clients", "scale", "gain", "bound", 
 """What is equal for all parameters of a tensor, in this order."""
 
 
-def fits(rows: Any, hidden: int) -> bool:
+def fits(rows: Any, weights: dict[str, Array]) -> bool:
     """Whether there is a GPU that runs the kernel, and it is made for this tensor; else XLA's program does the same."""
-    return rows.param.size > 0 and made_for(rows, hidden) and available()
+    arrays = (*rows, *weights.values())
+    return rows.param.size > 0 and made_for(arrays, weights["b1"].shape[0]) and available()
 
 
 @cache

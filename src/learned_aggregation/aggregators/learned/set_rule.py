@@ -181,7 +181,7 @@ def tensor_step(
     bias = weights["b0"] + context @ weights["w0"][NUM_FEATURES:]
     scale = rms(b)
 
-    if limit is not None and pallas_set.fits(rows, bias.shape[0]):
+    if limit is not None and pallas_set.fits(rows, weights):
         of_features = weights | {"w0": weights["w0"][:NUM_FEATURES]}
         numbers = (jnp.sqrt(cohort.effective), scale, gain_limit, BOUND, TINY, LEAST_SPREAD)
         step = pallas_set.network_steps(rows, inverse, bias, of_features, numbers)
