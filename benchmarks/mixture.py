@@ -44,12 +44,12 @@ def _measure(name: str, repeats: int) -> list[dict[str, Any]]:
     path = Path(__file__).parent.parent / CONFIGS[name.removeprefix("mixture/")]
     training = build.meta_training(load_config(["--config", str(path)]))
     jax.block_until_ready(training.state)
+    devices = len(jax.tree.leaves(training.state.theta)[0].devices())
     start = time.perf_counter()
     compiled = training.outer_step.lower(training.state, training.datas).compile()
     compile_s = time.perf_counter() - start
-    stepper = Stepper(compiled, training)
+    stepper = Stepper(compiled, training)  # which takes the state's arrays
     seconds = interleaved({name: stepper}, repeats)[name]
-    devices = len(jax.tree.leaves(training.state.theta)[0].devices())
     found = row(name, seconds, devices=devices)
     found["rounds_per_s"] = stepper.rounds / found["median_s"]
     found["temporaries_mb"] = compiled.memory_analysis().temp_size_in_bytes / 2**20
