@@ -8,7 +8,16 @@ import zlib
 import numpy as np
 import pytest
 
-from learned_aggregation.data import NEEDS_NO_FILES, TABLES, DataOptions, cache, glyphs, kind_of, load_dataset
+from learned_aggregation.data import (
+    NEEDS_NO_FILES,
+    TABLES,
+    DataOptions,
+    cache,
+    glyphs,
+    kind_of,
+    load_dataset,
+    photos,
+)
 from learned_aggregation.data.images import resize
 from learned_aggregation.data.stratified import quantile_bins
 from learned_aggregation.errors import UserError
@@ -30,7 +39,7 @@ def test_splits_shapes_and_types(name, size, small_glyphs, tmp_path):
     data = load_dataset(name, size, DataOptions(cache_dir=str(tmp_path)))
     assert data.name == name
     assert tuple(data.splits) == SPLITS
-    channels = 3 if name.endswith("rgb") else 1
+    channels = 3 if name.endswith("rgb") or name == "photos" else 1
     for split in data.splits.values():
         image, label = split.examples["image"], split.examples["label"]
         assert image.shape == (len(label), size, size, channels)
@@ -110,6 +119,44 @@ def test_a_tables_split_never_changes_and_is_stratified(name, sums):
     share = np.bincount(strata) / len(strata)
     for part in np.split(strata, ends):
         assert np.abs(np.bincount(part, minlength=len(share)) - share * len(part)).max() <= 2
+
+
+@pytest.fixture
+def columns_as_photos(monkeypatch):
+    """Two photographs whose red says the column, whose green says the row and whose blue says which it is."""
+    y, x = np.meshgrid(np.arange(213), np.arange(320), indexing="ij")
+    both = [np.stack([x * 0.79, y, np.full_like(x, 100 * i)], axis=-1) / 255 for i in (0, 1)]
+    monkeypatch.setattr(photos, "photographs", lambda: tuple(one.astype(np.float32) for one in both))
+    monkeypatch.setattr(photos, "SIZES", SMALL)
+
+
+def test_crops_of_two_splits_share_no_pixel(columns_as_photos):
+    splits = load_dataset("photos", 32).splits
+    spans = {}
+    for name, split in splits.items():
+        images, labels = split.examples["image"], split.examples["label"]
+        np.testing.assert_array_equal(images[:, 16, 16, 2], 100 * labels)
+        spans[name] = (images[..., 0].min() / 0.79, images[..., 0].max() / 0.79)
+        middle = images[:, 15:17, :, 1].astype(float).mean((1, 2))
+        near_a_border = np.abs(middle[:, None] - 213 / 4 * np.arange(1, 4)).min(1) < 2
+        bands = labels * photos.BANDS + (middle * photos.BANDS / 213).astype(int)
+        np.testing.assert_array_equal(split.clients[~near_a_border], bands[~near_a_border])
+    assert spans["train"][1] < spans["inner_valid"][0]
+    assert max(spans["inner_valid"][1], spans["outer_valid"][1]) < spans["test"][0]
+    train = splits["train"]
+    assert np.bincount(train.examples["label"]).tolist() == [300, 300]
+    assert set(train.clients.tolist()) == set(range(8))
+    mirrored = train.examples["image"][:, 16, 0, 0] > train.examples["image"][:, 16, -1, 0]
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_crops_follow_the_seed(columns_as_photos):
+    one, same, other = (
+        load_dataset("photos", 16, DataOptions(seed=seed)).splits["train"].examples["image"]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.any(one != other)
 
 
 def test_default_glyphs_size_balance_and_clients():

@@ -33,6 +33,7 @@ _FILES = {
     "lm1b": "lm1b",
     "breast": "tables",
     "diabetes": "tables",
+    "photos": "photos",
     "photoclips": "videos.photoclips",
     "photoclipslit": "videos.photoclips",
 }
@@ -61,7 +62,7 @@ KINDS = {"image": "image", "text": "text", "table": "table", "regression": "tabl
 | regression | `features` float32 [F], `target` float32 [targets] |
 | video | `video` uint8 [frames, h, w, channels] |
 """
-NEEDS_NO_FILES = ("digits", "glyphs", "pytext", "breast", "diabetes", *VIDEOS)
+NEEDS_NO_FILES = ("digits", "glyphs", "photos", "pytext", "breast", "diabetes", *VIDEOS)
 """Data sets that load at once on any machine."""
 
 
