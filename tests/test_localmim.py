@@ -1,5 +1,7 @@
 """LocalMIM: its targets against an independent implementation, its stages, its losses, the full size's shapes."""
 
+import base64
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,3 +161,8 @@ def test_clients_without_labels_learn_to_reconstruct(tmp_path):
     for at, weights in ((0, (4, 3, 2, 1)), (2, (1 / 4, 1 / 3, 1 / 2, 1))):
         weighted = sum(weight * stage[:, at] for weight, stage in zip(weights, stages, strict=True))
         np.testing.assert_allclose(loss[:, at], weighted, rtol=1e-5)
+    picture = tmp_path / "out" / "pictures" / "vit_p4_h16_m32_nh2_nl4_glyphsrgb_16.png"
+    encoded = base64.b64encode(picture.read_bytes()).decode()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Reconstructions</h2>" in page
+    assert f"data:image/png;base64,{encoded}" in page

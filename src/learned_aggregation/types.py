@@ -101,6 +101,8 @@ class Task(NamedTuple):
       drown the others; 1.5 ln C for C classes. None: the meta-loss is taken as it is.
     metrics: of what `evaluate` returns, the loss first; one that is not listed has no unit and is better lower.
     features: (params, model_state, batch) -> [B, D], what probes learn from; None for a task without.
+    pictures: (params, key, batch) -> uint8 [B, columns, h, w, 3] for the report, made on the host; None for a task
+      without.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Task(NamedTuple):
     loss_cap: float | None
     metrics: tuple[Metric, ...] = (Metric("loss"),)
     features: Callable[[Params, ModelState, Batch], Float[Array, "B D"]] | None = None
+    pictures: Callable[[Params, Key, Batch], np.ndarray] | None = None
 
 
 class ClientUpdate(NamedTuple):

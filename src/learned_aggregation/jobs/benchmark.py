@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from learned_aggregation import build
+from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
@@ -17,6 +18,7 @@ from learned_aggregation.jobs.range_notes import RangeNotes
 from learned_aggregation.meta_testing.program import Saved, Saving
 from learned_aggregation.problems.phases import all_params
 from learned_aggregation.report.html import write_report
+from learned_aggregation.report.pictures import picture_grid, picture_png
 from learned_aggregation.report.plots.plot import slug
 from learned_aggregation.report.terminal import print_rounds_table
 from learned_aggregation.runs.checkpoint import Checkpointer
@@ -27,6 +29,8 @@ from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, s
 from learned_aggregation.ssl.vit_files import write_encoder
 from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Server, Task
+
+SHOWN_IMAGES = 8
 
 
 class _State(NamedTuple):
@@ -42,7 +46,8 @@ def run(config: Config, command: str) -> Finished:
     """Runs `num_runs` seeds of `num_inner_steps` rounds on each task; writes rounds.csv and the report.
 
     With `auto_resume` it keeps checkpoints, and the same command goes on from them. Encoders, the models of tasks with
-    features, are written to encoders/, one for each seed.
+    features, are written to encoders/, one for each seed, and what the first one makes of SHOWN_IMAGES test images to
+    pictures/.
 
     Returns:
       The status is 128 + a signal's number when SIGINT or SIGTERM stopped it, with `auto_resume` after saving.
@@ -63,9 +68,11 @@ def run(config: Config, command: str) -> Finished:
             runner = GroupRunner(config, data, theta, SPLITS)
             saving = None if stop is None else _saving(config, path, task, stop, runner.streams)
 
-            def keep(found: Task, servers: Server, task: str = task) -> None:
+            def keep(found: Task, servers: Server, task: str = task, data: build.TaskData = data) -> None:
                 if found.features is not None:
                     _write_encoders(path, task, seeds, servers)
+                if data.task.pictures is not None:
+                    _write_pictures(path, task, data, servers)
 
             found = runner.run_saved([{}], seeds, f"{config.optimizer} on {task}", saving, keep)
             if found is None:
@@ -132,3 +139,12 @@ def _write_encoders(path: Path, task: str, seeds: Sequence[int], servers: Server
     for index, seed in enumerate(seeds):
         server = jax.tree.map(lambda leaf, i=index: leaf[i], servers)
         write_encoder(path / "encoders" / f"{slug(task)}_seed{seed}.safetensors", all_params(server))
+
+
+def _write_pictures(path: Path, task: str, data: build.TaskData, servers: Server) -> None:
+    """pictures/TASK.png, by the first seed's model: a row for each of the first test images."""
+    first = jax.tree.map(lambda leaf: leaf[0], servers)
+    batch = {name: array[:SHOWN_IMAGES] for name, array in data.dataset.splits["test"].examples.items()}
+    assert data.task.pictures is not None
+    drawn = data.task.pictures(all_params(first), jax.random.key(0), batch)
+    write_atomic(path / "pictures" / f"{slug(task)}.png", picture_png(picture_grid(drawn)))

@@ -15,6 +15,7 @@ from learned_aggregation.report.files import Csv, numbers, read_csv, read_json, 
 from learned_aggregation.report.formats import format_estimate, format_number, heading, metric_heading
 from learned_aggregation.report.generators import component_plots, loss_plots, quality_table
 from learned_aggregation.report.measures import read_measures
+from learned_aggregation.report.pictures import picture_html
 from learned_aggregation.report.plots import (
     Plot,
     curve_plots,
@@ -69,8 +70,8 @@ def write_report(run_dir: str | Path) -> Path:
     """Writes `report.html` and `figures/*.png` of a run directory, each atomically.
 
     Reads run.json, config.py, metrics.csv, rounds.csv, table.csv, sweep.csv, sweep.json, partition.csv, clients.csv,
-    generators.csv, quality.csv, samples.csv; a section is shown for each file that is there. Lines that a killed run
-    left half-written are skipped, and counted on the page.
+    generators.csv, quality.csv, samples.csv, pictures/*.png; a section is shown for each that is there. Lines that a
+    killed run left half-written are skipped, and counted on the page.
 
     Args:
       run_dir: a run's directory, finished or not.
@@ -132,6 +133,7 @@ def all_sections(run: Run) -> tuple[list[str], list[Plot]]:
         curves_section(items, tasks),
         section("Generators", figures(generators) + quality if generators or quality else ""),
         sweep_section(run.sweep, sweep),
+        section("Reconstructions", pictures_html(run.path)),
         section("Partition", figures(partition)),
         section("Clients", table_html(clients_table(run.clients)) if run.clients else ""),
         meta_section(run.metrics, meta),
@@ -250,6 +252,17 @@ def section(title: str, body: str) -> str:
 
 
 # --- pieces ---
+
+
+def pictures_html(path: Path) -> str:
+    """The run's pictures/*.png, in the order of their names, each under its name."""
+    found = sorted((path / "pictures").glob("*.png"))
+    note = (
+        "<p class='soft'>A test image per row: the image, what the encoder sees of it, what it predicts, and the "
+        "target of that. A histogram of gradients is drawn as edges.</p>"
+    )
+    shown = [f"<h3>{escape(one.stem)}</h3>{picture_html(one.read_bytes(), one.stem)}" for one in found]
+    return note + "".join(shown) if shown else ""
 
 
 def escape(text: Any) -> str:

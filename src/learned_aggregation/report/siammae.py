@@ -1,6 +1,5 @@
 """report.html of a siammae run: the table, the loss, clips with predicted masks beside the truth, reconstructions."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_aggregation.atomic import write_atomic
+from learned_aggregation.report.pictures import picture_grid, picture_html, picture_png
 from learned_aggregation.report.style import style_sheet
 
 COLOURS = np.array([[0, 0, 0], [230, 60, 50], [40, 130, 230], [240, 190, 40], [90, 190, 90], [170, 90, 200]])
@@ -41,14 +41,14 @@ def write_siammae_report(
     """
     body = [f"<h1>{escape(title)}</h1>", "<h2>Label propagation</h2>", _table(rows)]
     if len(losses):
-        body += ["<h2>Training loss</h2>", _image(_curve(losses), "The training loss by steps")]
+        body += ["<h2>Training loss</h2>", picture_html(_curve(losses), "The training loss by steps")]
     if rebuilt is not None:
         body += ["<h2>Reconstructions</h2>", "<p>f1, masked f2, prediction, f2.</p>"]
-        body.append(_image(_png(_grid(rebuilt)), "Reconstructions of hidden patches"))
+        body.append(picture_html(picture_png(picture_grid(rebuilt)), "Reconstructions of hidden patches"))
     body.append("<h2>Propagated masks</h2>")
     for one in shown:
         body += [f"<h3>{escape(one.name)}</h3>", f"<p>{escape(', '.join(one.masks))}, from above.</p>"]
-        body.append(_image(_png(_strips(one)), f"{one.name}: masks over frames"))
+        body.append(picture_html(picture_png(_strips(one)), f"{one.name}: masks over frames"))
     page = (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
@@ -69,26 +69,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-
-
-def _image(png: bytes, text: str) -> str:
-    return f"<p><img alt='{escape(text)}' src='data:image/png;base64,{base64.b64encode(png).decode()}'></p>"
-
-
-def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    picture, buffer = Image.fromarray(image), io.BytesIO()
-    times = max(1, 720 // picture.width)
-    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
-    if picture.width > 1440:
-        picture.thumbnail((1440, 10_000))
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _grid(images: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.concatenate(list(row), axis=1) for row in images])
 
 
 def _strips(one: Shown) -> np.ndarray:

@@ -19,6 +19,7 @@ from learned_aggregation.ssl.encoder import (
     run_blocks,
 )
 from learned_aggregation.ssl.masks import Mask, draw_mask, visible_count
+from learned_aggregation.ssl.pictures import Shown, reconstruction_pictures
 from learned_aggregation.ssl.stages import (
     WEIGHTS,
     Stage,
@@ -31,7 +32,7 @@ from learned_aggregation.ssl.stages import (
     stages_of,
 )
 from learned_aggregation.ssl.targets import TARGETS
-from learned_aggregation.tasks.flax_task import image_inputs
+from learned_aggregation.tasks.flax_task import image_inputs, image_scaling
 from learned_aggregation.tasks.objectives import Objective
 from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Task
 
@@ -105,7 +106,7 @@ def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
     """
     images = dataset.splits["train"].examples["image"]
     mim = make_localmim(name, model, images.shape[1:], Options(**options))
-    inputs = image_inputs(dataset)
+    inputs, (scale, shift) = image_inputs(dataset), image_scaling(dataset)
 
     def init(key: Key) -> tuple[Params, ModelState]:
         curriculum = mim.options.stage_weights == CURRICULUM
@@ -123,10 +124,13 @@ def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
     def of_images(params: Params, model_state: ModelState, batch: Batch) -> Array:
         return features(params, mim.sizes, inputs(batch))
 
+    def pictures(params: Params, key: Key, batch: Batch) -> np.ndarray:
+        return draw_reconstructions(mim, params, key, inputs(batch), lambda x: (x + shift) / (255.0 * scale))
+
     stage_metrics = (Metric(f"stage_{i + 1}") for i in range(len(mim.stages)))
     metrics = (Metric("loss"), Metric("reconstruction"), *stage_metrics)
     sample = {"image": jnp.asarray(np.asarray(images[:64]))}
-    return Task(name, init, loss, evaluate, _cap(mim, inputs(sample)), metrics, of_images)
+    return Task(name, init, loss, evaluate, _cap(mim, inputs(sample)), metrics, of_images, pictures)
 
 
 def make_localmim(
@@ -233,6 +237,26 @@ def predict(
     ]
     scales = [stage.scale for stage in mim.stages]
     return decode(decoders, mim.sizes, scales, mim.options.decoder_heads, tokens, mask)
+
+
+def draw_reconstructions(
+    mim: LocalMIM, params: Params, key: Key, images: Float[Array, "n h w c"], shown: Shown
+) -> np.ndarray:
+    """`reconstruction_pictures` of the stage whose cells are the patches, or else of the last stage."""
+    scales = [stage.scale for stage in mim.stages]
+    place = scales.index(1.0) if 1.0 in scales else len(scales) - 1
+    side = cell_side(mim.name, mim.sizes.patch, scales[place])
+    mask, predictions = jax.jit(lambda p, x: reconstruct(mim, p, key, x))(params, images)
+    return reconstruction_pictures(
+        images,
+        mask.hidden,
+        mim.targets[place],
+        predictions[place],
+        mim.cells(images)[place],
+        mim.sizes.patch,
+        side,
+        shown,
+    )
 
 
 def _masked_mean(errors: Float[Array, "B n"], weight: Float[Array, "B n"]) -> Float[Array, "B"]:
