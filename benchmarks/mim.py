@@ -17,12 +17,17 @@ import numpy as np
 from benchmarks.checkout import ROOT
 
 RUNS = ROOT / "runs" / "mim"
-GLYPHS = "vit_p4_h64_m128_nh4_nl6_glyphsrgb_16"
-CIFAR = "vit_p4_h64_m128_nh4_nl6_c10_16"
-ROUNDS = 800
+GLYPHS = "vit_p4_h32_m64_nh2_nl4_glyphsrgb_16"
+CIFAR = "vit_p4_h32_m64_nh2_nl4_c10_16"
+LAYERS, LOCAL_STEPS = 4, 8
+"""Of config/_base_/mim.py."""
+ROUNDS = {"glyphs": 480, "cifar": 240}
+SHORT = ("--num_inner_steps", "160")
+"""Of the runs that are compared among themselves."""
 PLAIN = ("freezing.t0=1.0",)
 """No layer freezes; all have the one cosine that a run with FreezeOut has for its last layer."""
 CUBIC = ("freezing.t0=0.8",)
+T0S = (0.5, 0.7, 0.8, 0.9, 1.0)
 ALL = "objective_options.all_stages=True"
 
 Case = tuple[str, tuple[str, ...], tuple[str, ...]]
@@ -32,15 +37,15 @@ Case = tuple[str, tuple[str, ...], tuple[str, ...]]
 def _cases() -> dict[str, Case]:
     found: dict[str, Case] = {}
     for data, task in (("glyphs", GLYPHS), ("cifar", CIFAR)):
-        on = ("--task", task)
+        on = ("--task", task, "--num_inner_steps", str(ROUNDS[data]))
         found[f"{data}_plain"] = ("localmim", on, PLAIN)
         found[f"{data}_freezeout"] = ("localmim_freezeout", on, CUBIC)
-        short = ("--num_inner_steps", str(equal_rounds()))
-        found[f"{data}_early"] = ("localmim_freezeout", (*on, *short), PLAIN)
-    for t0 in (0.5, 0.7, 0.9):
-        found[f"glyphs_t0_{t0}"] = ("localmim_freezeout", (), (f"freezing.t0={t0}",))
-    for t0 in (0.5, 0.7, 0.8, 0.9, 1.0):
-        found[f"glyphs_all_t0_{t0}"] = ("localmim_freezeout", (), (f"freezing.t0={t0}", ALL))
+        fewer = ("--task", task, "--num_inner_steps", str(equal_rounds(ROUNDS[data])))
+        found[f"{data}_early"] = ("localmim_freezeout", fewer, PLAIN)
+    found["glyphs_none"] = ("localmim_freezeout", (), PLAIN)
+    for t0 in T0S:
+        found[f"four_t0_{t0}"] = ("localmim_freezeout", SHORT, (f"freezing.t0={t0}",))
+        found[f"all_t0_{t0}"] = ("localmim_freezeout", SHORT, (f"freezing.t0={t0}", ALL))
     for partition in ("shared", "natural", "shards"):
         where = (
             ("--partition", partition)
@@ -48,7 +53,7 @@ def _cases() -> dict[str, Case]:
             else ("--partition", partition, *_many(partition))
         )
         for label, flags in METHODS.items():
-            found[f"{partition}_{label}"] = ("localmim_freezeout", (*where, *flags), PLAIN)
+            found[f"{partition}_{label}"] = ("localmim_freezeout", (*SHORT, *where, *flags), PLAIN)
     return found
 
 
@@ -64,11 +69,11 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def equal_rounds() -> int:
-    """Rounds of a run that freezes nothing at the cost of one with FreezeOut."""
+def equal_rounds(rounds: int) -> int:
+    """Rounds of a run that freezes nothing at the cost of one of `rounds` with FreezeOut."""
     from learned_aggregation.problems.freezeout import FreezeOut, changes, phased_cost
 
-    return round(ROUNDS * phased_cost(changes(FreezeOut(), 6, ROUNDS, 4), 6, ROUNDS))
+    return round(rounds * phased_cost(changes(FreezeOut(), LAYERS, rounds, LOCAL_STEPS), LAYERS, rounds))
 
 
 def rows_of(case: str, tfds_data_dir: str) -> list[dict[str, str]]:
@@ -148,26 +153,24 @@ def freezing(data: str) -> dict[str, Any]:
             },
             "lost": summary(probe["plain"] - probe["freezeout"]),
             "lost_early": summary(probe["plain"] - probe["early"]),
-            "rounds_early": equal_rounds(),
+            "rounds_early": equal_rounds(ROUNDS[name]),
         }
     return found
 
 
 def early(data: str) -> dict[str, Any]:
     """Does supervision at every block let layers freeze sooner: the 50-label probe by t0, four stages and all."""
-    four = {1.0: "glyphs_plain", 0.8: "glyphs_freezeout"} | {t0: f"glyphs_t0_{t0}" for t0 in (0.5, 0.7, 0.9)}
-    every = {t0: f"glyphs_all_t0_{t0}" for t0 in (0.5, 0.7, 0.8, 0.9, 1.0)}
     return {
-        label: {
-            str(t0): summary(100 * values(rows_of(cases[t0], data), "test_linear50")) for t0 in sorted(cases)
+        stages: {
+            str(t0): summary(100 * values(rows_of(f"{stages}_t0_{t0}", data), "test_linear50")) for t0 in T0S
         }
-        for label, cases in (("four", four), ("all", every))
+        for stages in ("four", "all")
     }
 
 
 def bits(data: str) -> dict[str, Any]:
     """3. Bits up of each round, by phase; bits of one client in all, and to the worse of two last probes."""
-    runs = {"plain": rows_of("shared_fedavg", data), "freezeout": rows_of("glyphs_freezeout", data)}
+    runs = {"plain": rows_of("glyphs_none", data), "freezeout": rows_of("glyphs_freezeout", data)}
     target = min(float(values(rows, "test_linear50").mean()) for rows in runs.values())
     found: dict[str, Any] = {"target": 100 * target}
     for case, rows in runs.items():

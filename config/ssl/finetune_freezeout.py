@@ -11,7 +11,7 @@ name = "finetune_freezeout"
 objective = "finetuning"
 objective_options = dict(
     _delete_=True,
-    encoder="runs/localmim/encoders/vit_p4_h64_m128_nh4_nl6_glyphsrgb_16_seed0.safetensors",
+    encoder="runs/localmim/encoders/vit_p4_h32_m64_nh2_nl4_glyphsrgb_16_seed0.safetensors",
 )
 local_optimizer = "adamw-finetuning"
 freezing = dict(t0=0.8, power="cubic", phases=4, warmup=20)
