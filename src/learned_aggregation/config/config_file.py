@@ -52,6 +52,8 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             parsed |= parser.parse_args([f"--o={text}"]).o
         except (ValueError, AssertionError):
             refuse("--cfg-options", "KEY=VALUE", text, "Write for example schedule.peak_value=1e-3.")
+        except RecursionError:  # MMEngine's answer to commas inside brackets that are no list
+            refuse("--cfg-options", "a list of plain values", text, "Put dicts and calls in a config file.")
     return parsed
 
 
