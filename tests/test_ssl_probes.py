@@ -11,9 +11,11 @@ import optax
 import pytest
 import safetensors.numpy
 
-from learned_aggregation import cli
+from learned_aggregation import build, cli
+from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated.clients.adamw_matrices import adamw_matrices, matrices
+from learned_aggregation.federated.round import init_server
 from learned_aggregation.ssl.encoder import Encoder, encode, init_encoder
 from learned_aggregation.ssl.finetuning import finetuning_adamw, layer_rates
 from learned_aggregation.ssl.habits import accumulated, base_rate
@@ -160,6 +162,30 @@ def test_gradients_are_accumulated_and_rates_are_of_256_examples():
     mean, _ = plain.update(jnp.array([2.0, 1.0]), plain.init(params), params)
     np.testing.assert_allclose(np.asarray(second), np.asarray(mean), rtol=1e-6)
     assert base_rate(1e-3, 64, 2) == 5e-4
+
+
+def test_a_run_accumulates_gradients():
+    """Two local steps with accum_iter 2 are one on both batches; FedAvg's cohort of one is that client."""
+    shared = {"task": "mlp4_digits_8", "optimizer": "fedavg", "num_grads": 1}
+    config = Config(**shared, num_local_steps=2, accum_iter=2, local_learning_rate=0.5)
+    loaded = build.load_task(config, "mlp4_digits_8")
+    parts = build.make_parts(config, loaded)(build.rates_of(config))
+    server = init_server((), parts, *parts.task.init(jax.random.key(0)), population=1)
+    images = jax.random.randint(jax.random.key(1), (1, 2, 6, 8, 8, 1), 0, 17).astype(jnp.uint8)
+    batches = {"image": images, "label": jnp.arange(12).reshape(1, 2, 6) % 10}
+    update, _ = parts.clients.run(server, batches, jnp.ones(1), server.clients.work, jax.random.key(2))
+    both = jax.tree.map(lambda leaf: leaf.reshape(12, *leaf.shape[3:]), batches)
+    gradient = jax.grad(
+        lambda params: parts.task.loss(params, server.model_state, jax.random.key(0), both)[0]
+    )(server.params)
+    jax.tree.map(
+        lambda delta, g: np.testing.assert_allclose(delta[0], -0.5 * g, atol=1e-6), update.delta, gradient
+    )
+
+
+def test_gradients_that_would_be_lost_are_refused(capsys):
+    assert cli.main(["--num_local_steps", "3", "--accum_iter", "2"]) == 2
+    assert "accum_iter: expected a divisor of num_local_steps, 3, got 2" in capsys.readouterr().err
 
 
 def timm_names(params):

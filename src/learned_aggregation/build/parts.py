@@ -22,6 +22,7 @@ from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of
 from learned_aggregation.problems.phases import Length, enter, freezeout
 from learned_aggregation.problems.task_augmentation import Augmentation, augment, augment_task
 from learned_aggregation.registry import checked
+from learned_aggregation.ssl.habits import accumulated
 from learned_aggregation.tasks import probe_tasks
 from learned_aggregation.types import Parts, Server, Task, Theta, Traffic
 
@@ -38,19 +39,21 @@ def make_local_training(config: Config, task: Task, rates: Rates) -> LocalTraini
     """The local training of the config's clients."""
     if config.optimizer in DATA_PARALLEL:
         return sgd_training(task, 1.0, config.remat)
-    name, rate = config.local_optimizer, rates["local_learning_rate"]
-    if name == "sgd":
+    rate = rates["local_learning_rate"]
+    if config.local_optimizer == "sgd" and config.accum_iter == 1:
         return sgd_training(task, rate, config.remat)
-    return local_training(task, make_local_optimizer(name, rate), config.keep_local_state, config.remat)
+    return local_training(task, make_local_optimizer(config, rate), config.keep_local_state, config.remat)
 
 
-def make_local_optimizer(name: str, rate: Any) -> optax.GradientTransformation:
-    """The local optimizer of that name at a rate, which may be traced.
+def make_local_optimizer(config: Config, rate: Any) -> optax.GradientTransformation:
+    """The config's local optimizer at a rate, which may be traced.
 
     Raises:
       UserError: a function from outside that returns none.
     """
-    return checked("local_optimizer", name, LOCAL_OPTIMIZERS[name](rate), ("init", "update"))
+    name, parts = config.local_optimizer, config.accum_iter
+    found = checked("local_optimizer", name, LOCAL_OPTIMIZERS[name](rate), ("init", "update"))
+    return found if parts == 1 else accumulated(found, parts)
 
 
 def _options_of(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _optimizers(
     config: Config, rates: Rates
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """(the clients', the server half's)."""
-    make = partial(make_local_optimizer, config.local_optimizer)
+    make = partial(make_local_optimizer, config)
     clients = optax.sgd(1.0) if config.optimizer in DATA_PARALLEL else make(rates["local_learning_rate"])
     return clients, make(rates[SERVER_RATE])
 

@@ -37,6 +37,12 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
     if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
         expected = f"at least num_grads, {values['num_grads']}"
         refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
+    parts = values["accum_iter"]
+    if values["num_local_steps"] % parts and not values["keep_local_state"]:
+        remedy = "Choose a divisor, or keep_local_state, with which gradients wait for the next round."
+        refuse(
+            where("accum_iter"), f"a divisor of num_local_steps, {values['num_local_steps']}", parts, remedy
+        )
     trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
     if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
         expected = f"a divisor of num_tasks, {values['num_tasks']}"

@@ -165,6 +165,12 @@ class Config:
     )
     local_learning_rate: float = setting(0.5, positive(0.5), INNER, "the clients' rate, gamma")
     local_optimizer: str = setting("sgd", choice(local_optimizers), INNER, "the clients' optimizer")
+    accum_iter: int = setting(
+        1,
+        whole(1, 2),
+        INNER,
+        "local steps whose mean gradient is one step of the clients' optimizer; in between nothing moves",
+    )
     keep_local_state: bool = setting(
         False,
         switch(),
