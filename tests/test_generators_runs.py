@@ -330,3 +330,35 @@ def test_two_runs_that_train_the_same_generators_do_not_overwrite_each_other(pla
     assert status == 2
     assert f"error: {folder}: expected a directory that no other run writes, got one that is held by" in said
     assert generators() == {}
+
+
+@pytest.mark.slow
+def test_a_finished_run_s_generators_are_not_replaced_by_another_run(place, capsys, no_report):
+    few = {"num_inner_steps": 2}
+    assert run(config_file("one", FIRST, **few), capsys)[0] == 0
+    kept = generators()
+    status, said = run(config_file("two", FIRST | {"generator_training_epochs": 1}, **few), capsys)
+    assert status == 2
+    assert (
+        "checkpoints/generators: expected a directory without another run's generators, got those of one"
+        in said
+    )
+    assert generators() == kept
+    assert not Path("two", "config.py").exists()
+    assert run(config_file("again", FIRST, **few), capsys)[0] == 0  # the same run, in another place
+    assert generators() == kept
+
+
+@pytest.mark.slow
+def test_a_store_that_has_changed_is_another_run(place, capsys, no_report):
+    plain = config_file("plain", {}, num_inner_steps=2)
+    assert run(plain, capsys)[0] == 0
+    table = Path("plain/table.csv").read_bytes()
+    with np.load("store.npz") as stored:
+        changed = {name: stored[name] for name in stored.files}
+    changed["audio"][0] += 1
+    np.savez("store.npz", **changed)
+    status, said = run(plain, capsys)
+    assert status == 2
+    assert "plain: expected the data that this run began with, got other content for a2v_npz" in said
+    assert Path("plain/table.csv").read_bytes() == table

@@ -14,6 +14,7 @@ from learned_aggregation.build.parts import make_local_training, round_sizes
 from learned_aggregation.build.rule import learned_theta, make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.data.federated import to_federated
+from learned_aggregation.data.sources.arrays import fingerprint
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated import round as one_round
 from learned_aggregation.federated.client_work import independently
@@ -87,6 +88,13 @@ def load_store(config: Config, say: Callable[[str], None]) -> Store:
     if options.store == "esc50":
         return esc50(str(options.store_path), say)
     return read_store(str(options.store_path))
+
+
+def store_digest(config: Config, store: Store) -> str | None:
+    """sha256 of a user's store; None for the embedded one, which is always the same."""
+    if options_of(config).store == "digits":
+        return None
+    return fingerprint({**store._asdict(), "classes": np.array(store.classes)})
 
 
 def hold(config: Config, store: Store) -> Held:

@@ -10,6 +10,7 @@ import jax
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import GroupRunner, write_partition
@@ -26,6 +27,7 @@ from learned_aggregation.runs.interrupts import StopRequest
 from learned_aggregation.runs.messages import say, shown
 from learned_aggregation.runs.rounds_file import Record, write_rounds
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, same_run, unused
+from learned_aggregation.runs.same_data import check_same_data
 from learned_aggregation.ssl.vit_files import write_encoder
 from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Server, Task
@@ -57,6 +59,8 @@ def run(config: Config, command: str) -> Finished:
     loaded = {task: loader.load(config, task) for task in config.tasks}
     with contextlib.ExitStack() as held:
         path, stop = _place(config, held)
+        if config.auto_resume:
+            check_same_data(path, {task: data_digest(data.dataset) for task, data in loaded.items()})
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         facts |= {"metrics": metric_facts(with_probes(measured_by(loaded), config.probes))}
         directory = RunDirectory(path, config_text(config), facts)

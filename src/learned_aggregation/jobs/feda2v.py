@@ -1,16 +1,21 @@
 """`run_type = "feda2v"`: clients train adapters and generators (run 1), or send samples of saved ones (run 2)."""
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import generators as made
 from learned_aggregation.config.resolve import Config, config_text, run_dir
 from learned_aggregation.devices.distributed import runtime_error
+from learned_aggregation.errors import UserError
 from learned_aggregation.generators.client import GeneratorClient
 from learned_aggregation.generators.files import EVERY
 from learned_aggregation.generators.rounds import Programs, Saving, State, classes_of, compiled, run_rounds
@@ -19,6 +24,7 @@ from learned_aggregation.generators.server import GeneratorServer
 from learned_aggregation.jobs.case_results import finished, write_result
 from learned_aggregation.jobs.feda2v_files import judged, result_of, write_files, write_points
 from learned_aggregation.jobs.finished import Finished
+from learned_aggregation.report.files import read_json
 from learned_aggregation.report.html import write_report
 from learned_aggregation.report.plots.plot import slug
 from learned_aggregation.report.terminal import print_comparison
@@ -28,6 +34,7 @@ from learned_aggregation.runs.interrupts import StopRequest
 from learned_aggregation.runs.lock import lock
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable, metric_facts, same_run
+from learned_aggregation.runs.same_data import check_same_data
 from learned_aggregation.runs.trackers import make_tracker
 from learned_aggregation.streams import to_stdout
 
@@ -66,14 +73,16 @@ def run(config: Config, command: str) -> Finished:
       RunError: the disk refused.
     """
     made.check_rule(config)
-    held = made.hold(config, made.load_store(config, say))
+    store = made.load_store(config, say)
+    held, digest = made.hold(config, store), made.store_digest(config, store)
     with same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None) as path:
         task = made.task_name(config)
         make_writable(made.options_of(config).generator_checkpoint_dir)
+        check_same_data(path, {task: digest})
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         facts |= {"metrics": metric_facts({task: made.MEASURED})}
-        directory = RunDirectory(path, config_text(config), facts)
-        with _generators_held(config), StopRequest() as stop:
+        with _generators_held(config, digest, path), StopRequest() as stop:
+            directory = RunDirectory(path, config_text(config), facts)
             results = run_cases(config, held, path, stop, {})
         if results is None:
             say(f"stopped, saved; go on with the same command: {path}")
@@ -89,17 +98,36 @@ def run(config: Config, command: str) -> Finished:
 
 
 @contextlib.contextmanager
-def _generators_held(config: Config) -> Iterator[None]:
-    """Run 1 holds the generators' directory: another one would write the same files.
+def _generators_held(config: Config, digest: str | None, path: Path) -> Iterator[None]:
+    """Run 1 holds the generators' directory: another one would write the same files, also when it has ended.
 
     Raises:
-      UserError: another process is at it.
+      UserError: another process is at it, or the directory holds the generators of another run than that in `path`.
     """
     options = made.options_of(config)
     with contextlib.ExitStack() as held:
         if options.trains:
-            held.enter_context(lock(Path(options.generator_checkpoint_dir), ".generators.lock"))
+            place = Path(options.generator_checkpoint_dir)
+            held.enter_context(lock(place, ".generators.lock"))
+            _claim(place, config, digest, path)
         yield
+
+
+def _claim(place: Path, config: Config, digest: str | None, path: Path) -> None:
+    """Says in `place`/generators.json whose generators these are; `digest` is of the store.
+
+    A run that is to begin with the generators there (`use_pretrained_generators`) replaces them.
+    """
+    settings = config_text(replace(config, run_dir=None, name=None, name_suffix=""))
+    mine = {"run": str(path), "config": hashlib.sha256(f"{settings}{digest}".encode()).hexdigest()}
+    theirs = read_json(place / "generators.json")
+    asked = made.options_of(config).use_pretrained_generators
+    if theirs and theirs.get("config") != mine["config"] and not asked:
+        raise UserError(
+            f"{place}: expected a directory without another run's generators, got those of {theirs.get('run')}. "
+            "Choose another feda2v.generator_checkpoint_dir, or remove that one."
+        )
+    write_atomic(place / "generators.json", json.dumps(mine, indent=2) + "\n")
 
 
 def run_cases(

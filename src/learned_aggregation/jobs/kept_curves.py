@@ -13,6 +13,7 @@ import numpy as np
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.build import TaskData
 from learned_aggregation.config.resolve import Config, config_text
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.data.npz_file import Unreadable, read_npz
 from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.meta_testing.points import Point
@@ -44,9 +45,11 @@ def run_points(
 ) -> list[Curves]:
     """Points that differ in rates only, each with every seed, as `GroupRunner.run`; what is kept is not run again.
 
-    A run is told from others by its settings, seeds, evaluated splits and theta, not by the code that ran it.
+    A run is told from others by its settings, seeds, evaluated splits, theta and a user's data, not by the code that
+    ran it.
     """
-    files = [_file(config, point, seeds, loaded.task.name, theta, splits) for point in points]
+    data = data_digest(loaded.dataset) if config.curves_dir else None
+    files = [_file(config, point, seeds, loaded.task.name, theta, splits, data) for point in points]
     found = {i: curves for i, file in enumerate(files) if (curves := _read(file)) is not None}
     missing = [i for i in range(len(points)) if i not in found]
     if missing:
@@ -58,7 +61,13 @@ def run_points(
 
 
 def _file(
-    config: Config, point: Point, seeds: Sequence[int], task: str, theta: Theta, splits: Sequence[str]
+    config: Config,
+    point: Point,
+    seeds: Sequence[int],
+    task: str,
+    theta: Theta,
+    splits: Sequence[str],
+    data: str | None,
 ) -> Path | None:
     if config.curves_dir is None:
         return None
@@ -66,6 +75,7 @@ def _file(
     whole = replace(config.changed(point), **{name: getattr(defaults, name) for name in OF_NO_EFFECT})
     leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(theta))
     key = [FORMAT, config_text(whole), task, list(seeds), list(splits), hashlib.sha256(leaves).hexdigest()]
+    key += [] if data is None else [data]
     return Path(config.curves_dir) / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
 
 

@@ -19,6 +19,7 @@ from learned_aggregation.build.siammae import (
     siammae_options,
 )
 from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.data.videos.davis import Sequence
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.report.siammae import Shown, write_siammae_report
@@ -26,6 +27,7 @@ from learned_aggregation.runs.csv_file import write_csv
 from learned_aggregation.runs.interrupts import StopRequest
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, same_run
+from learned_aggregation.runs.same_data import check_same_data
 from learned_aggregation.ssl.central import train
 from learned_aggregation.ssl.features import Feature
 from learned_aggregation.ssl.probing import Scores, judged, sequence_scores, table_row
@@ -48,11 +50,13 @@ def run(config: Config, command: str) -> Finished:
     chosen_features(options, sizes, None, config.seed)  # what does not fit is said before anything is trained
     first = next(sequences(config, options))
     with same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None) as path:
+        loaded = build.load_task(config, config.tasks[0]) if options.epochs else None
+        if loaded is not None:
+            check_same_data(path, {config.tasks[0]: data_digest(loaded.dataset)})
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         directory = RunDirectory(path, config_text(config), facts)
         params, losses, rebuilt = None, np.zeros(0), None
-        if options.epochs:
-            loaded = build.load_task(config, config.tasks[0])
+        if loaded is not None:
             data = build.train_data(config, loaded)
             recipe = recipe_of(options, sum(map(len, loaded.rows)))
             with StopRequest() as stop:

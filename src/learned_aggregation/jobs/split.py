@@ -11,6 +11,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
 from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.devices.distributed import runtime_error
 from learned_aggregation.jobs.case_results import finished, write_result
 from learned_aggregation.jobs.finished import Finished
@@ -26,6 +27,7 @@ from learned_aggregation.runs.interrupts import StopRequest
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.progress import ProgressBar
 from learned_aggregation.runs.run_directory import RunDirectory, make_writable, metric_facts, same_run
+from learned_aggregation.runs.same_data import check_same_data
 from learned_aggregation.split.evaluation import on_rows, on_split
 from learned_aggregation.split.finetuning import Curves, Programs, Saving, compiled, finetune
 from learned_aggregation.split.pretraining import padded_rows
@@ -47,12 +49,14 @@ def run(config: Config, command: str) -> Finished:
     for case in cases:
         check_case(case, loader)
     with same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None) as path:
+        [task] = config.tasks
+        data = loader.load(config, task)
+        check_same_data(path, {task: data_digest(data.dataset)})
         make_writable(Path(config.checkpoints_dir))
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
-        [task] = config.tasks
-        metrics = measured_by({task: loader.load(config, task)})
+        metrics = measured_by({task: data})
         directory = RunDirectory(path, config_text(config), facts | {"metrics": metric_facts(metrics)})
-        write_partition(path, loader.load(config, task))
+        write_partition(path, data)
         results: list[dict[str, Any]] = []
         programs: dict[str, Programs] = {}
         with StopRequest() as stop:

@@ -11,6 +11,7 @@ import numpy as np
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.config.resolve import Config, config_text, run_dir
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.jobs import sweep_wandb
 from learned_aggregation.jobs.finished import Finished
 from learned_aggregation.jobs.groups import Group, GroupRunner, group_points
@@ -38,6 +39,7 @@ from learned_aggregation.report.html import write_report
 from learned_aggregation.runs.csv_file import united, write_csv
 from learned_aggregation.runs.messages import say
 from learned_aggregation.runs.run_directory import RunDirectory, metric_facts, same_run
+from learned_aggregation.runs.same_data import check_same_data
 
 POINTS_AT_ONCE = 32
 """Points between two writes of sweep.csv: what a kill can lose."""
@@ -58,10 +60,12 @@ def run(config: Config, command: str) -> Finished:
     groups = group_points(replace(config, **_not_a_sweep()), points)
     configs, loader = task_configs(group.config for group in groups), build.Loader()
     theta = build.learned_theta(replace(config, **_not_a_sweep()).changed(points[0]))
-    measured = measured_by({task: loader.load(first, task) for task, first in configs.items()})
+    loaded = {task: loader.load(first, task) for task, first in configs.items()}
+    measured = measured_by(loaded)
     sweep = {**sweep, "metric": sweep_metric(sweep["metric"], measured)}
     text = config_text(config)
     with same_run(run_dir(config), text, explicit=config.run_dir is not None) as path:
+        check_same_data(path, {task: data_digest(data.dataset) for task, data in loaded.items()})
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         directory = RunDirectory(path, text, facts | {"metrics": metric_facts(measured)})
         tasks = {index: group.config.tasks[0] for group in groups for index in group.points}

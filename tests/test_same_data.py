@@ -1,0 +1,91 @@
+"""A run that goes on does so with the data that it began with; kept curves are of the data they were computed on."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from learned_aggregation.cli import main
+from learned_aggregation.errors import UserError
+from learned_aggregation.runs.same_data import FILE, check_same_data
+
+COMMON = (
+    "--task mlp4_mine_3 --num_grads 2 --num_local_steps 1 --local_batch_size 4 --num_inner_steps 2 --num_runs 1 "
+    "--eval_every 1 --eval_examples 8 --cache_dir cache --compilation_cache False "
+)
+DATA = " datasets.mine.type=npz datasets.mine.path=mine.npz"
+RESUMED = {
+    "benchmark": "--run_type benchmark --optimizer fedavg --auto_resume",
+    "sweep": "--run_type sweep --optimizer fedavg",
+}
+SWEEP = (
+    " sweep_config.method=grid sweep_config.metric.name=outer_valid_loss sweep_config.metric.goal=minimize "
+    "sweep_config.parameters.local_learning_rate.values=[0.1,0.2]"
+)
+
+
+def write_data(seed, path="mine.npz"):
+    draw = np.random.default_rng(seed)
+    np.savez(path, features=draw.standard_normal((80, 3)).astype(np.float32), label=np.arange(80) % 2)
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    write_data(0)
+    return tmp_path
+
+
+def files(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", RESUMED)
+def test_other_data_is_refused_and_nothing_is_overwritten(place, capsys, kind):
+    argv = (
+        f"{COMMON}{RESUMED[kind]} --run_dir out --cfg-options{DATA}{SWEEP if kind == 'sweep' else ''}".split()
+    )
+    assert main(argv) == 0
+    before = files(place / "out")
+    write_data(1)
+    capsys.readouterr()
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert (
+        "error: out: expected the data that this run began with, got other content for mlp4_mine_3." in said
+    )
+    assert files(place / "out") == before
+    write_data(0)
+    assert main(argv) == 0
+
+
+def test_kept_curves_of_other_data_are_not_taken(place):
+    (place / "compare.py").write_text(
+        'run_type = "compare"\nentrants = [dict(label="FedAvg", optimizer="fedavg")]\n'
+    )
+
+    def losses(name):
+        argv = f"--config compare.py {COMMON}--curves_dir curves --run_dir {name} --cfg-options{DATA}"
+        assert main(argv.split()) == 0
+        with open(place / name / "rounds.csv", newline="", encoding="utf-8") as file:
+            return [row["test_loss"] for row in csv.DictReader(file)]
+
+    first = losses("one")
+    kept = set((place / "curves").iterdir())
+    assert losses("same") == first
+    assert set((place / "curves").iterdir()) == kept
+    write_data(1)
+    assert losses("other") != first
+    assert set((place / "curves").iterdir()) > kept
+
+
+def test_a_record_is_kept_and_a_damaged_one_is_written_anew(tmp_path):
+    check_same_data(tmp_path, {"packaged": None})
+    assert not (tmp_path / FILE).exists()
+    check_same_data(tmp_path, {"a": "1", "packaged": None})
+    check_same_data(tmp_path, {"b": "2"})
+    with pytest.raises(UserError, match="got other content for b, a"):
+        check_same_data(tmp_path, {"b": "3", "a": "2"})
+    check_same_data(tmp_path, {"a": "1", "b": "2"})
+    (tmp_path / FILE).write_text("{")
+    check_same_data(tmp_path, {"a": "2"})
