@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from learned_aggregation import build
 from learned_aggregation.atomic import write_atomic
@@ -148,7 +149,8 @@ def _write_encoders(path: Path, task: str, seeds: Sequence[int], servers: Server
 def _write_pictures(path: Path, task: str, data: build.TaskData, servers: Server) -> None:
     """pictures/TASK.png, by the first seed's model: a row for each of the first test images."""
     first = jax.tree.map(lambda leaf: leaf[0], servers)
-    batch = {name: array[:SHOWN_IMAGES] for name, array in data.dataset.splits["test"].examples.items()}
+    examples = data.dataset.splits["test"].examples
+    batch = {name: jnp.asarray(array[:SHOWN_IMAGES]) for name, array in examples.items()}
     assert data.task.pictures is not None
     drawn = data.task.pictures(all_params(first), jax.random.key(0), batch)
     write_atomic(path / "pictures" / f"{slug(task)}.png", picture_png(picture_grid(drawn)))
