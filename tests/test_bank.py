@@ -182,6 +182,43 @@ def test_its_rate_multiplies_every_step():
         np.testing.assert_allclose(0.5 * np.asarray(a), b, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [3, 3000])
+def test_strength_multiplies_what_the_networks_say(size):
+    """Large tensors go through the kernel where there is one, small ones through XLA; a traced number is the same."""
+    params = {"w": jnp.full((size, 5), 0.3)}
+    delta = {"w": 0.1 * jax.random.normal(jax.random.key(0), (4, size, 5))}
+
+    def step(theta, **options):
+        aggregator = get_aggregator("fedlagg-set", base="bank", hidden_size=8, **options)
+        return aggregator.update(theta, update(delta), aggregator.init(theta, params), params)[0]["w"]
+
+    untrained = rule()[1]
+    theta = trained(untrained, size=0.2)
+    last = {"nn": ("w2", "b2"), "bank": ("w1", "b1")}
+    weaker = {
+        name: weights | {leaf: 0.25 * weights[leaf] for leaf in last[name]} for name, weights in theta.items()
+    }
+    np.testing.assert_array_equal(step(theta, strength=1.0), step(theta))
+    np.testing.assert_array_equal(step(theta, strength=0.25), step(weaker))
+    traced = jax.jit(lambda strength: step(theta, strength=strength))(0.25)
+    np.testing.assert_allclose(traced, step(weaker), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(step(theta, strength=0.0), step(untrained), rtol=1e-5, atol=1e-8)
+    assert np.max(np.abs(step(theta) - step(weaker))) > 1e-3
+
+
+def test_strength_is_of_clients_one_at_a_time_too():
+    _, theta = rule()
+    theta, delta = trained(theta, size=0.2), deltas(0)
+    weak = get_aggregator("fedlagg-set", base="bank", hidden_size=8, strength=0.25)
+    assert weak.sums is not None
+    state, partial = weak.init(theta, PARAMS), weak.sums.start(PARAMS)
+    for client in range(4):
+        partial = weak.sums.add(partial, at(delta, client), jnp.float32(1.0))
+    found, _ = weak.sums.finish(theta, partial, state, PARAMS)
+    together, _ = weak.update(theta, update(delta), state, PARAMS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, together)
+
+
 def test_only_the_set_rule_has_a_bank():
     with pytest.raises(UserError, match="bank"):
         get_aggregator("fedlagg-adafac", base="bank")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from learned_aggregation import DropIn, build, cli, export, get_aggregator
-from learned_aggregation.config.resolve import load_config
+from learned_aggregation.config.resolve import load_config, with_settings
 from learned_aggregation.errors import UserError
 from learned_aggregation.jobs import compare
 from learned_aggregation.jobs.range_notes import RangeNotes
@@ -79,6 +79,55 @@ def test_loading_warns_of_rounds_and_the_clients_optimizer(tmp_path):
         load_aggregator(theta_of(tmp_path / "a.safetensors"), num_rounds=2, local_optimizer="muon")
 
 
+@pytest.fixture
+def with_strength(tmp_path, monkeypatch):
+    """lagg-set's card, which says that with AdamW clients a quarter of it is enough."""
+    shutil.copytree(SHIPPED / "lagg-set", tmp_path / "lagg-set")
+    arguments = ["--name", "lagg-set", "--to", str(tmp_path), "--strength", "adamw=0.25", "muon=0.5"]
+    assert export.main(arguments) == 0
+    monkeypatch.setattr(pretrained, "PLACES", (tmp_path,))
+    return tmp_path / "lagg-set"
+
+
+def test_a_card_s_strength_is_that_of_the_clients_optimizer(with_strength):
+    card = read_card(with_strength)
+    assert card.strengths == {"adamw": 0.25, "muon": 0.5}
+    assert (
+        "Strength: 0.25 with adamw, 0.5 with muon; 1 with others" in (with_strength / "README.md").read_text()
+    )
+
+    def options(*argv):
+        return load_config(["--test_checkpoint", "lagg-set", *argv]).rule_options
+
+    assert options() == options("--local_optimizer", "momentum") == {}
+    assert options("--local_optimizer", "adamw") == {"strength": 0.25}
+    chosen = ["--local_optimizer", "adamw", "--cfg-options", "rule_options.strength=1.0"]
+    assert options(*chosen) == {"strength": 1.0}
+    assert options("--local_optimizer", "adamw", "--optimizer", "fedavg") == {}
+    base = load_config(["--local_optimizer", "muon"])
+    assert with_settings(base, {"test_checkpoint": "lagg-set"}).rule_options == {"strength": 0.5}
+    both = {"test_checkpoint": "lagg-set", "local_optimizer": "sgd"}
+    assert with_settings(base, both).rule_options == {}
+
+    params = model((3, 2))
+    deltas = jax.tree.map(lambda leaf: jnp.full((2, *leaf.shape), 0.1).at[0].set(0.3), params)
+
+    def stepped(agg):
+        return agg.update(params, deltas, None, agg.init(params))[0]["w0"]
+
+    weak, plain = load_aggregator("lagg-set", local_optimizer="adamw"), load_aggregator("lagg-set")
+    assert jnp.any(stepped(weak) != stepped(plain))
+    asked = DropIn("fedlagg-set", plain.theta, options={**card.options, "strength": 0.25})
+    assert jnp.all(stepped(weak) == stepped(asked))
+
+
+@pytest.mark.parametrize("number", ["-1", "nan", "'x'"])
+def test_strengths_that_are_none_are_refused(with_strength, number, capsys):
+    arguments = ["--name", "lagg-set", "--to", str(with_strength.parent), "--strength", f"adamw={number}"]
+    assert export.main(arguments) == 2
+    assert "--strength: expected OPTIMIZER=NUMBER" in capsys.readouterr().err
+
+
 def test_suggested_rates():
     agg = load_aggregator(SHIPPED / "lagg-set")
     assert (agg.suggested_rate(), agg.suggested_rate("adamw"), agg.suggested_rate("muon")) == (
@@ -137,7 +186,7 @@ def test_export_completes_an_older_card(older, capsys):
     )
     for wrong in ("sgd", "sgd=0", "sdg=0.1"):
         assert export.main([*argv[:2], "--suggest", wrong]) == 2
-        assert "--suggest: expected OPTIMIZER=RATE" in capsys.readouterr().err
+        assert "--suggest: expected OPTIMIZER=NUMBER" in capsys.readouterr().err
     assert read_card(older) == card
 
 

@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 notes=asked.note,
                 ranges=asked.range,
                 rates=asked.suggest,
+                strengths=asked.strength,
                 complete=asked.complete,
             )
     except (UserError, RunError) as error:
@@ -134,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--range", metavar="NAME=LOW,HIGH", nargs="+", default=[], help=text)
     text = "the local rate that a user should start from, by the clients' optimizer, such as sgd=0.2"
     made.add_argument("--suggest", metavar="OPTIMIZER=RATE", nargs="+", default=[], help=text)
+    text = "the rule's strength with clients of that optimizer, such as adamw=0.25"
+    made.add_argument("--strength", metavar="OPTIMIZER=NUMBER", nargs="+", default=[], help=text)
     text = "adds what an older card lacks: rounds, sizes of the models and clients' optimizers, from its own settings"
     made.add_argument("--complete", action="store_true", help=text)
     return made
@@ -163,6 +166,8 @@ def export_run(run: Path, directory: Path, *, checkpoint: str | None, command: s
     rule = DropIn(config.optimizer, theta, options=options, name=str(source))
     if rule.clients is None:
         options.pop("num_grads", None)
+    if options.get("strength") == 1.0:
+        options.pop("strength")
     content = theta_bytes(theta, theta_settings(config) | metadata)
     trained = trained_on(config)
     card = Card(
@@ -190,13 +195,14 @@ def change_card(
     notes: Sequence[str] = (),
     ranges: Sequence[str] = (),
     rates: Sequence[str] = (),
+    strengths: Sequence[str] = (),
     complete: bool = False,
 ) -> Card:
-    """Adds to a card: rows of comparisons (in place of earlier rows of the same), notes, ranges, suggested rates.
+    """Adds to a card: rows of comparisons (in place of earlier rows of the same), notes, ranges, rates, strengths.
 
     Args:
       ranges: texts "NAME=LOW,HIGH".
-      rates: texts "OPTIMIZER=RATE".
+      rates, strengths: texts "OPTIMIZER=NUMBER".
       complete: adds what its own `trained_on` tells and an older version did not write; data sets are read for it.
     Raises:
       UserError: no card there, no table.csv in a comparison's directory, a range or a rate that does not parse,
@@ -211,7 +217,8 @@ def change_card(
         results=[*kept, *rows],
         notes=list(dict.fromkeys([*card.notes, *notes])),
         ranges={**card.ranges, **dict(map(_parse_range, ranges))},
-        suggested_rates={**card.suggested_rates, **dict(map(_parse_rate, rates))},
+        suggested_rates={**card.suggested_rates, **_by_optimizer("--suggest", rates)},
+        strengths={**card.strengths, **_by_optimizer("--strength", strengths)},
     )
     _write(directory, card)
     return card
@@ -364,14 +371,19 @@ def _value(text: str) -> Any:
     return round(number, 6) if math.isfinite(number) else "not reached"
 
 
-def _parse_rate(text: str) -> tuple[str, float]:
+def _by_optimizer(flag: str, texts: Sequence[str]) -> dict[str, float]:
+    """Texts "OPTIMIZER=NUMBER" of a flag."""
+    return dict(_parse_number(flag, text) for text in texts)
+
+
+def _parse_number(flag: str, text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     with contextlib.suppress(ValueError, TypeError):
-        rate = parse_json(value)
-        if name in LOCAL_OPTIMIZERS and is_number(rate) and rate > 0:
-            return name, rate
+        number = parse_json(value)
+        if name in LOCAL_OPTIMIZERS and is_number(number) and number > 0:
+            return name, number
     raise UserError(
-        f"--suggest: expected OPTIMIZER=RATE with one of {', '.join(LOCAL_OPTIMIZERS)} and a finite number, got "
+        f"{flag}: expected OPTIMIZER=NUMBER with one of {', '.join(LOCAL_OPTIMIZERS)} and a finite number, got "
         f"{text!r}. Write for example sgd=0.2."
     )
 

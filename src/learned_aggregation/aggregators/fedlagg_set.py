@@ -10,6 +10,7 @@ def fedlagg_set(
     base: str = "momentum",
     base_learning_rate: float = 1.0,
     base_momentum: float = 0.6,
+    strength: float = 1.0,
 ) -> Aggregator:
     """A learned aggregator for any K: equal for every order of the clients, with weights and missing clients.
 
@@ -30,6 +31,8 @@ def fedlagg_set(
         root mean square. Meta-trained on a mixture of problems, one on the mean
         did better than one on momentum (lagg-set's card).
       base_learning_rate, base_momentum: of the base; a bank's rate multiplies all five weights, and it has no momentum.
+      strength: multiplies the outputs of the learned networks; 0 is the base alone. Where theta was not meta-trained
+        for what is at hand, less of it is safer: a card says how much by the clients' optimizer.
     Raises:
       UserError: an unknown base or "none", a rate out of its range.
     References:
@@ -43,4 +46,5 @@ def fedlagg_set(
         base=base,
         base_learning_rate=base_learning_rate,
         base_momentum=base_momentum,
+        strength=strength,
     )

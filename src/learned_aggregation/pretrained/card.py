@@ -44,6 +44,7 @@ class Card:
       notes: sentences of whoever exported it.
       local_optimizers: the clients' optimizers that it was meta-trained with; [] if that is not known.
       suggested_rates: clients' optimizer -> the local rate that a user should start from.
+      strengths: clients' optimizer -> the option `strength` of the rule with such clients; 1 with others.
     """
 
     name: str
@@ -60,12 +61,13 @@ class Card:
     notes: Sequence[str] = ()
     local_optimizers: Sequence[str] = ()
     suggested_rates: Mapping[str, float] = field(default_factory=dict)
+    strengths: Mapping[str, float] = field(default_factory=dict)
 
 
 _KINDS = {"num_parameters": int} | dict.fromkeys(("name", "aggregator", "theta_sha256", "command"), str)
 _KINDS |= dict.fromkeys(("options", "ranges", "trained_on", "cost"), dict)
 _KINDS |= dict.fromkeys(("meta_loss", "results", "notes"), list)
-_ADDED = {"local_optimizers": list, "suggested_rates": dict}
+_ADDED = {"local_optimizers": list, "suggested_rates": dict, "strengths": dict}
 """Fields that cards of earlier versions do not have."""
 
 
@@ -126,7 +128,8 @@ def parse_card(path: Path, text: str) -> Card:
     card = Card(**values)
     check_ranges(path, card.ranges)
     _check_lists(path, card)
-    _check_rates(path, card.suggested_rates)
+    for field_name in ("suggested_rates", "strengths"):
+        _check_rates(path, field_name, getattr(card, field_name))
     for text in (card.aggregator, *card.options.values()):
         if is_outside(text):  # it would be imported; only what the user names is
             raise _bad(path, "names of the package", f"{text!r}, a module from outside")
@@ -187,10 +190,10 @@ def check_texts(path: Path | str, name: str, values: Any) -> None:
             raise _bad(path, f"{name} to be texts", f"{value!r:.60}")
 
 
-def _check_rates(path: Path, rates: Mapping[str, Any]) -> None:
+def _check_rates(path: Path, what: str, rates: Mapping[str, Any]) -> None:
     for name, rate in rates.items():
         if type(rate) not in (int, float) or rate <= 0:
-            raise _bad(path, "suggested_rates to be numbers above 0", f"{name}: {rate!r:.60}")
+            raise _bad(path, f"{what} to be numbers above 0", f"{name}: {rate!r:.60}")
 
 
 def _bad(path: Path | str, expected: str, got: str) -> UserError:
@@ -249,8 +252,15 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 
 def _suggestions(card: Card) -> list[str]:
-    rates = ", ".join(f"{rate:g} with {name}" for name, rate in card.suggested_rates.items())
-    return [f"- Local rate to start from: {rates}" + " (`agg.suggested_rate()`)"] if rates else []
+    rates = _by_optimizer(card.suggested_rates)
+    found = [f"- Local rate to start from: {rates} (`agg.suggested_rate()`)"] if rates else []
+    strengths = _by_optimizer(card.strengths)
+    how = "`load_aggregator(..., local_optimizer=...)`, and a run by its setting"
+    return found + ([f"- Strength: {strengths}; 1 with others ({how})"] if strengths else [])
+
+
+def _by_optimizer(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{number:g} with {name}" for name, number in numbers.items())
 
 
 def shown_span(span: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ from learned_aggregation.aggregators import AGGREGATORS, accepted_options
 from learned_aggregation.errors import UserError
 from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.drop_in import DropIn
-from learned_aggregation.pretrained.names import card_of, check_rule_options
+from learned_aggregation.pretrained.names import card_of, check_rule_options, strength_of
 from learned_aggregation.pretrained.theta_file import load_theta
 from learned_aggregation.pretrained.trained import Trained, trained_of_card, trained_of_metadata
 
@@ -31,7 +31,8 @@ def load_aggregator(
       source: the name of a pretrained aggregator (`pretrained_names()`); the directory of one; the checkpoint
         directory of a meta-training run, `checkpoints/NAME`; or a `global_step*.safetensors` in one.
       num_local_steps, local_learning_rate, local_optimizer: of the clients, and
-      num_rounds: of the whole training, if you like to be warned when the aggregator was meta-trained with others.
+      num_rounds: of the whole training, if you like to be warned when the aggregator was meta-trained with others. The
+        clients' optimizer also chooses the strength that the card has for it.
     Returns:
       A DropIn; see there for `init`, `update`, `step`.
     Raises:
@@ -41,7 +42,8 @@ def load_aggregator(
     theta, metadata = load_theta(source)
     card = card_of(source)
     if card is not None:
-        rule, options, name, trained = card.aggregator, card.options, card.name, trained_of_card(card)
+        rule, name, trained = card.aggregator, card.name, trained_of_card(card)
+        options = {**card.options, **strength_of(card, local_optimizer)}
     else:
         rule, options = _from_metadata(source, metadata)
         name, trained = rule, trained_of_metadata(str(source), metadata)

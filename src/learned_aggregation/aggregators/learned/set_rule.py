@@ -60,7 +60,7 @@ class SetState(NamedTuple):
 
 
 def set_rule(
-    name: str, *, hidden_size: int, base: str, base_learning_rate: Any, base_momentum: Any
+    name: str, *, hidden_size: int, base: str, base_learning_rate: Any, base_momentum: Any, strength: Any
 ) -> Aggregator:
     """See `fedlagg_set`."""
     rates, banked = (base_learning_rate, base_momentum), base == BANK
@@ -149,12 +149,25 @@ def set_rule(
         return steps_to_tree(params, steps), SetState(tuple(moved), velocity, agg_state.round + 1)
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: SetState, params: Params):
+        theta = weakened(theta, strength)
         return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
 
     def finish(theta: Theta, partial: set_sums.PartialCohort, agg_state: SetState, params: Params):
+        theta = weakened(theta, strength)
         return in_blocks(from_cohorts)(rates, theta, set_sums.cohorts(partial), agg_state, params)
 
     return Aggregator(init_theta, init, update, sums=Sums(set_sums.start, set_sums.add, finish))
+
+
+def weakened(theta: Theta, strength: Any) -> Theta:
+    """theta with the outputs of its networks multiplied by a number, which may be traced."""
+    if isinstance(strength, (int, float)) and strength == 1.0:
+        return theta
+    last = {"nn": ("w2", "b2"), "bank": ("w1", "b1")}
+    return {
+        name: weights | {leaf: strength * weights[leaf] for leaf in last[name]}
+        for name, weights in theta.items()
+    }
 
 
 def tensor_step(
