@@ -9,6 +9,8 @@ import numpy as np
 SMALLEST, LARGEST = 720, 1440
 """Pixels across: narrower pictures are enlarged by whole times, wider ones shrunk."""
 
+GAP = 2
+
 
 def picture_html(png: bytes, text: str) -> str:
     """An image that carries its pixels with it; `text` is said where it cannot be seen."""
@@ -29,10 +31,11 @@ def picture_png(image: np.ndarray) -> bytes:
 
 
 def picture_grid(images: np.ndarray) -> np.ndarray:
-    """Rows of images as one: [rows, columns, h, w, 3] -> [rows h, columns w, 3].
+    """Rows of images as one, white lines of GAP pixels between them: [rows, columns, h, w, 3] -> [H, W, 3].
 
     Example:
       >>> picture_grid(np.zeros((2, 4, 8, 6, 3), np.uint8)).shape
-      (16, 24, 3)
+      (18, 30, 3)
     """
-    return np.concatenate([np.concatenate(list(row), axis=1) for row in images])
+    apart = np.pad(images, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in apart])[:-GAP, :-GAP]
