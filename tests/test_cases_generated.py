@@ -7,6 +7,7 @@ accepted goes as far as its program, which is not compiled: how it computes is w
 import ast
 import json
 import shlex
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from learned_aggregation import cli
 from learned_aggregation.config.settings import RUN_TYPES, SETTINGS
-from learned_aggregation.jobs import benchmark, compare, meta_train, sweep
+from learned_aggregation.jobs import benchmark, compare, kept_curves, meta_train, sweep
 from learned_aggregation.meta_testing.program import Curves
 
 EXAMPLES = 500
@@ -144,6 +145,8 @@ def _literal(text: str) -> str:
 class _Runner:
     """In the place of compiled programs."""
 
+    streams = False
+
     def __init__(self, config, loaded, theta, splits):
         self.splits = splits
 
@@ -151,6 +154,9 @@ class _Runner:
         losses = np.ones((len(seeds), 2), np.float32)
         found = {f"{split}_{name}": losses for split in self.splits for name in ("loss", "accuracy")}
         return [Curves(losses, np.array([0, 2]), found) for _ in points]
+
+    def run_saved(self, points, seeds, what, saving, keep):
+        return self.run(points, seeds, what)
 
 
 class _Stopped(Exception):
@@ -173,8 +179,7 @@ def _stop(*_, **__):
 def _each(found, directory, capsys, command):
     """Adds (status, seconds) to `found`."""
     run_type, pairs, in_a_file, sweep_config = command
-    path = directory / str(len(found))
-    path.mkdir()
+    path = Path(tempfile.mkdtemp(dir=directory))  # a failing one is tried again
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         argv = [*BASE, f"--run_type={run_type}"]
@@ -207,8 +212,9 @@ def _each(found, directory, capsys, command):
 @pytest.mark.slow
 def test_a_run_or_one_line(tmp_path, monkeypatch, capsys):
     tiny_run.run_here(monkeypatch, tmp_path)
-    for job in (benchmark, compare, sweep):
+    for job in (benchmark, kept_curves, sweep):
         monkeypatch.setattr(job, "GroupRunner", _Runner)
+    for job in (benchmark, compare, sweep):
         monkeypatch.setattr(job, "write_report", lambda path: path)
     monkeypatch.setattr(meta_train, "meta_train", _stop)
     found: list = []
