@@ -278,6 +278,7 @@ def test_names_and_directories():
         ("stray", "command line: expected flags and their values only, got 'stray'."),
         ("--cfg-options nonsense", "--cfg-options: expected KEY=VALUE, got 'nonsense'."),
         ("--cfg-options entrants=[dict(a=1,b=2)]", "--cfg-options: expected a list of plain values, got"),
+        (f"--cfg-options datasets{'.a' * 3000}=1", "--cfg-options: expected a key of a few parts, got 'datasets.a.a"),
         ("--cfg-options num_gards=1", "got 'num_gards'. Did you mean 'num_grads'?"),
         ("--cfg-options num_grads=x", "--cfg-options num_grads: expected a whole number of at least 1, got 'x'."),
         ("--cfg-options num_grads.x=1", "--cfg-options num_grads: expected a whole number"),

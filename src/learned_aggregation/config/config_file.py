@@ -61,10 +61,12 @@ def merge_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, 
     """The values with the options merged in, dict by dict."""
     from mmengine.config import Config as FileConfig
 
-    merged = FileConfig(values)
-    for key, value in options.items():
-        try:
+    merged, key = FileConfig(values), ""
+    try:
+        for key, value in options.items():
             merged.merge_from_dict({key: value})
-        except (KeyError, TypeError) as error:
-            refuse("--cfg-options", "a key of the config", key, f"Check the key ({error}).")
-    return merged.to_dict()
+        return merged.to_dict()
+    except (KeyError, TypeError) as error:
+        refuse("--cfg-options", "a key of the config", key, f"Check the key ({error}).")
+    except RecursionError:  # MMEngine walks down a key of many dots
+        refuse("--cfg-options", "a key of a few parts", key, "Name a setting as schedule.peak_value does.")
