@@ -1,13 +1,17 @@
 """A run that goes on does so with the data that it began with; kept curves are of the data they were computed on."""
 
 import csv
+import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from learned_aggregation.cli import main
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.errors import UserError
 from learned_aggregation.runs.same_data import FILE, check_same_data
+from learned_aggregation.types import Dataset, Split
 
 COMMON = (
     "--task mlp4_mine_3 --num_grads 2 --num_local_steps 1 --local_batch_size 4 --num_inner_steps 2 --num_runs 1 "
@@ -79,7 +83,7 @@ def test_kept_curves_of_other_data_are_not_taken(place):
     assert set((place / "curves").iterdir()) > kept
 
 
-def test_a_record_is_kept_and_a_damaged_one_is_written_anew(tmp_path):
+def test_a_record_is_kept(tmp_path):
     check_same_data(tmp_path, {"packaged": None})
     assert not (tmp_path / FILE).exists()
     check_same_data(tmp_path, {"a": "1", "packaged": None})
@@ -87,5 +91,20 @@ def test_a_record_is_kept_and_a_damaged_one_is_written_anew(tmp_path):
     with pytest.raises(UserError, match="got other content for b, a"):
         check_same_data(tmp_path, {"b": "3", "a": "2"})
     check_same_data(tmp_path, {"a": "1", "b": "2"})
-    (tmp_path / FILE).write_text("{")
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "null", "\0", "[" * 100_000, '{"a": 3}', '{"a": null}'])
+def test_a_damaged_record_is_said_and_written_anew(tmp_path, capsys, text):
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
     check_same_data(tmp_path, {"a": "2"})
+    assert "data.json: expected what data this run began with, got a damaged file" in capsys.readouterr().err
+    assert json.loads((tmp_path / FILE).read_text(encoding="utf-8")) == {"a": "2"}
+    check_same_data(tmp_path, {"a": "2"})
+    assert not capsys.readouterr().err
+
+
+def test_arrays_of_a_device_count_by_what_they_hold():
+    def digest(value):
+        return data_digest(Dataset("mine", {"train": Split({"features": jnp.full((2, 3), value)})}, 2))
+
+    assert digest(0.0) == digest(0.0) != digest(1.0)

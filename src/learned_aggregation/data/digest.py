@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+from jax import Array
 
 from learned_aggregation.data import is_packaged
 from learned_aggregation.data.sources.arrays import fingerprint
@@ -28,7 +29,9 @@ def data_digest(dataset: Dataset) -> str | None:
         return None
     found = hashlib.sha256()
     for name, split in dataset.splits.items():
-        held = {leaf: values for leaf, values in split.examples.items() if isinstance(values, np.ndarray)}
+        held = {
+            leaf: values for leaf, values in split.examples.items() if isinstance(values, (np.ndarray, Array))
+        }
         held |= {"clients": split.clients} if split.clients is not None else {}
         counts = {leaf: len(values) for leaf, values in split.examples.items()}
         found.update(f"{name} {counts} {fingerprint(held)};".encode())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from learned_aggregation.atomic import write_atomic
 from learned_aggregation.errors import UserError
+from learned_aggregation.json_text import parse_json
+from learned_aggregation.runs.messages import say
 
 FILE = "data.json"
 
@@ -33,9 +35,14 @@ def check_same_data(path: Path, digests: Mapping[str, str | None]) -> None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Nothing where there is no file, or a damaged one."""
+    """Nothing where there is no file; of a damaged one, which is said, what is whole."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = parse_json(file.read_bytes())
+        whole = {name: digest for name, digest in found.items() if isinstance(digest, str)}
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, AttributeError):
+        found, whole = None, {}
+    if found != whole:
+        say(f"{file}: expected what data this run began with, got a damaged file; written anew.")
+    return whole
