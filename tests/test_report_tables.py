@@ -12,7 +12,13 @@ from rich.console import Console
 
 from learned_aggregation.report import print_rounds_table
 from learned_aggregation.report.files import read_csv
-from learned_aggregation.report.formats import format_bytes, format_estimate, format_number, heading
+from learned_aggregation.report.formats import (
+    format_bytes,
+    format_estimate,
+    format_number,
+    format_settings,
+    heading,
+)
 from learned_aggregation.report.measures import Measure
 from learned_aggregation.report.statistics import Estimate, curves
 from learned_aggregation.report.tables import Cell, comparison_table, final_table, mark_best, shown_rounds
@@ -138,3 +144,9 @@ def test_the_terminal_table_fits_and_shows_spreads(tmp_path):
 
 def test_the_terminal_table_without_rounds(tmp_path):
     assert "no rounds.csv" in " ".join(printed(tmp_path).split())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "not JSON", "[1]"])
+def test_settings_that_are_no_object_are_shown_as_they_are(text):
+    assert format_settings(text) == text
+    assert format_settings('{"a": 1, "b": "c"}') == "a = 1, b = c"

@@ -119,6 +119,7 @@ def test_a_run_its_files_and_how_it_goes_on(place, capsys, monkeypatch):
     again = json.loads((place / "run/cases/00_one_seed0.json").read_text())
     assert again["autoencoder"].pop("origin") == "loaded"
     assert first["00_one_seed0.json"]["autoencoder"].pop("origin") == "trained"
+    assert again.pop("sha256") != first["00_one_seed0.json"].pop("sha256")
     assert again == first["00_one_seed0.json"]
     assert np.isfinite(again["losses"]).all()
 

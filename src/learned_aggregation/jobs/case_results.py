@@ -1,11 +1,16 @@
 """What a run of several cases and seeds keeps of each, so that it can go on: `RUN/cases/NAME.json`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from learned_aggregation.atomic import write_atomic
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.runs.messages import say
+
+CHECKSUM = "sha256"
+"""Of the rest of a result: one that is damaged may still be JSON."""
 
 
 def result_path(run: Path, name: str) -> Path:
@@ -17,13 +22,15 @@ def finished(run: Path, name: str, label: str, seed: int) -> dict[str, Any] | No
     """The result that an earlier start left; None without one. One that is damaged is run again, and said so."""
     where = result_path(run, name)
     try:
-        found = json.loads(where.read_text(encoding="utf-8"))
+        found = parse_json(where.read_bytes(), finite=False)
+        if found.pop(CHECKSUM, None) != _checksum(found):
+            raise ValueError("another checksum")
         if (found["label"], found["seed"]) == (label, seed):
             say(f"{label}, seed {seed}: finished before, skipped ({where})")
             return found
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         say(f"{where}: expected a result, got {type(error).__name__}; run again.")
     return None
 
@@ -34,5 +41,10 @@ def write_result(run: Path, name: str, result: dict[str, Any]) -> dict[str, Any]
     Raises:
       RunError: the disk refused.
     """
-    write_atomic(result_path(run, name), json.dumps(result, indent=1) + "\n")
+    checked = {**result, CHECKSUM: _checksum(result)}
+    write_atomic(result_path(run, name), json.dumps(checked, indent=1) + "\n")
     return result
+
+
+def _checksum(result: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result).encode()).hexdigest()

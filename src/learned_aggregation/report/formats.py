@@ -1,10 +1,10 @@
 """Column names, numbers and estimates as text."""
 
-import json
 import re
 
 import numpy as np
 
+from learned_aggregation.json_text import parse_json
 from learned_aggregation.report.measures import Measure
 from learned_aggregation.report.statistics import Estimate
 
@@ -94,7 +94,7 @@ def decimals(value: float, digits: int) -> int:
 def format_settings(text: str) -> str:
     """A JSON object as `name = value, ...`; any other text as it is."""
     try:
-        settings = json.loads(text)
-    except json.JSONDecodeError:
+        settings = parse_json(text, finite=False)
+    except ValueError:
         return text
     return ", ".join(f"{k} = {v}" for k, v in settings.items()) if isinstance(settings, dict) else text
