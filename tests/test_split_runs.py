@@ -11,7 +11,7 @@ import pytest
 
 from learned_aggregation import cli
 from learned_aggregation.build.data import Loader
-from learned_aggregation.build.split import _other, check_case, split_cases
+from learned_aggregation.build.split import _other, check_case, digests, split_cases
 from learned_aggregation.config.resolve import load_config
 from learned_aggregation.config.split_options import SPLIT
 from learned_aggregation.errors import UserError
@@ -201,6 +201,23 @@ def test_bad_input_is_one_line(place, capsys, options, message):
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in said
+
+
+def test_the_data_of_all_stages_and_cases_tells_a_run_from_another(place):
+    def found(seed):
+        draw = np.random.default_rng(seed)
+        for name in ("mine", "other"):
+            image = draw.integers(0, 255, (60, 8, 8, 1)).astype(np.uint8)
+            np.savez(f"{name}.npz", image=image, label=np.arange(60) % 2)
+        cases = 'cases=[dict(label="a", ae_dataset="mine"), dict(label="b", base_dataset="other")]'
+        types = 'datasets = dict(mine=dict(type="npz", path="mine.npz"), other=dict(type="npz", path="other.npz"))'
+        return digests(split_cases(load_config(config_file(f"{OPTIONS}, {cases}", types))), Loader())
+
+    first = found(0)
+    assert first["vit_p4_h8_m8_nh2_nl2_digits_8"] is None
+    assert first == found(0)
+    changed = found(1)
+    assert [name for name in changed if changed[name] != first[name]] == ["mine", "other"]
 
 
 def test_what_is_no_split_run_is_refused(place, capsys):

@@ -228,7 +228,9 @@ def test_activations_are_computed_once_and_a_bad_copy_is_never_used(tmp_path, mo
     whole = path.read_bytes()
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
     foreign = tmp_path / "foreign"
-    write_arrays(foreign, {"activations": first}, source._replace(seed=1)._asdict())
+    about = source._replace(seed=1)._asdict()
+    del about["data"]
+    write_arrays(foreign, {"activations": first}, about)
     for bad, why in (
         (whole[:-9], "damaged"),
         (flipped, "hash differs"),
@@ -247,6 +249,8 @@ def test_activations_are_computed_once_and_a_bad_copy_is_never_used(tmp_path, mo
     )
     assert len(calls) == 6
     assert other.shape == first.shape
+    kept.activations(tmp_path, source._replace(data="abc"), model, client, examples, rows, said.append)
+    assert len(calls) == 7
 
 
 def test_array_files(tmp_path):
@@ -276,6 +280,13 @@ def test_the_base_is_made_or_loaded_once(tmp_path):
     foreign = make_base(model, school, data, schooling, 0, tmp_path, said.append)
     assert leaves_equal(foreign["head"], untrained["head"])
     assert leaves_equal(foreign["layers"], made["layers"])
+    train = data.splits["train"]
+    pixels = 16 - np.asarray(train.examples["image"])
+    mine = data._replace(name="mine")
+    inverted = mine._replace(splits={"train": train._replace(examples={**train.examples, "image": pixels})})
+    of_mine = make_base(model, model, mine, schooling, 0, tmp_path, said.append)
+    of_other = make_base(model, model, inverted, schooling, 0, tmp_path, said.append)
+    assert not leaves_equal(of_mine, of_other)  # a user's data of one name, but other content
     save_base(str(tmp_path / "base.safetensors"), made, {"model": IMAGE})
     assert leaves_equal(load_base(str(tmp_path / "base.safetensors"), model), made)
     wider = split_model(IMAGE.replace("m8", "m16"), data, 1)

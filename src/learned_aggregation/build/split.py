@@ -17,6 +17,7 @@ from learned_aggregation.build.rule import learned_theta, make_aggregator, rates
 from learned_aggregation.config.resolve import Config, with_settings
 from learned_aggregation.data import load_dataset
 from learned_aggregation.data.cache import cache_dir
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.streaming import evaluation_examples
 from learned_aggregation.errors import UserError
@@ -93,6 +94,22 @@ def check_case(case: Case, loader: Loader) -> None:
     model = split_model(task, data.dataset, case.options.split_layer)
     BOTTLENECKS[case.options.bottleneck](model.halves.cut, case.options.latent_dim)
     learned_theta(case.config)
+
+
+def digests(cases: list[Case], loader: Loader) -> dict[str, str | None]:
+    """What tells the data of all cases from other data: of the task's by its name, of those of the stages by theirs."""
+    found: dict[str, str | None] = {}
+    for config, options in ((case.config, case.options) for case in cases):
+        [task] = _one_task(config)
+        loaded = loader.load(config, task)
+        if task not in found:
+            found[task] = data_digest(loaded.dataset)
+        model = split_model(task, loaded.dataset, options.split_layer, config.remat)
+        named = (options.ae_dataset, None if options.base_path else options.base_dataset)
+        for name in (name for name in named if name is not None and name != loaded.dataset.name):
+            if name not in found:
+                found[name] = data_digest(_other(config, model, loaded, name)[1])
+    return found
 
 
 def _one_task(config: Config) -> tuple[str, ...]:
@@ -263,7 +280,12 @@ def _stage_one(
     )
     downstream = Data(model, loaded.dataset.name, loaded.dataset.splits["train"].examples, rows)
     return stage_one(
-        plan, boundary, base, Data(source, dataset.name, examples.examples, parts), downstream, say
+        plan,
+        boundary,
+        base,
+        Data(source, dataset.name, examples.examples, parts, data_digest(dataset)),
+        downstream,
+        say,
     )
 
 

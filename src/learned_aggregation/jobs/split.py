@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from learned_aggregation import build
-from learned_aggregation.build.split import Case, Stages, check_case, prepare, split_cases
+from learned_aggregation.build.split import Case, Stages, check_case, digests, prepare, split_cases
 from learned_aggregation.config.resolve import Config, config_text, run_dir
-from learned_aggregation.data.digest import data_digest
 from learned_aggregation.devices.distributed import runtime_error
 from learned_aggregation.jobs.case_results import finished, write_result
 from learned_aggregation.jobs.finished import Finished
@@ -51,7 +50,7 @@ def run(config: Config, command: str) -> Finished:
     with same_run(run_dir(config), config_text(config), explicit=config.run_dir is not None) as path:
         [task] = config.tasks
         data = loader.load(config, task)
-        check_same_data(path, {task: data_digest(data.dataset)})
+        check_same_data(path, digests(cases, loader))
         make_writable(Path(config.checkpoints_dir))
         facts = {"run_type": config.run_type, "name": path.name, "command": command}
         metrics = measured_by({task: data})

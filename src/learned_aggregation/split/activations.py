@@ -20,7 +20,8 @@ CHUNK = 512
 class Source(NamedTuple):
     """What activations depend on, and so the key that they are kept under.
 
-    weights: a hash of the whole base model. seed: which examples a proportion below 1 takes.
+    weights: a hash of the whole base model. seed: which examples a proportion below 1 takes. data: a digest of a user's
+    data set, None of one of the package.
     """
 
     dataset: str
@@ -29,6 +30,7 @@ class Source(NamedTuple):
     weights: str
     split_layer: int
     seed: int
+    data: str | None = None
 
 
 def chosen_rows(count: int, proportion: float, seed: int) -> np.ndarray:
@@ -66,7 +68,7 @@ def activations(
     Raises:
       RunError: the disk refused.
     """
-    about = source._asdict()
+    about = {name: value for name, value in source._asdict().items() if value is not None}
     cut = model.halves.cut
     shape = (len(rows), cut.tokens + cut.class_token, cut.width)
     template = {"activations": jax.ShapeDtypeStruct(shape, np.float32)}

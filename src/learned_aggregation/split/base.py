@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from learned_aggregation.data.digest import data_digest
 from learned_aggregation.data.federated import to_federated
 from learned_aggregation.data.sampling import sample_batch
 from learned_aggregation.devices.parallel import compiler_options
@@ -81,6 +82,8 @@ def make_base(
     template = jax.eval_shape(school.init, key)
     check_same_inputs("base_dataset", dataset.name, {k: v for k, v in params.items() if k != HEAD}, template)
     about = {"model": school.name, "seed": seed, **schooling._asdict()}
+    if data := data_digest(dataset):
+        about["data"] = data
     path = directory / f"base_{short_hash(about)}.safetensors"
     trained = cached(path, about, template, lambda: _train(school, dataset, schooling, key), say)
     head = trained[HEAD] if school.name == model.name else params[HEAD]

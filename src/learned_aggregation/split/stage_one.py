@@ -46,12 +46,16 @@ class Plan(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A training split: the cut model over it, its name, its examples, the rows of each client."""
+    """A training split: the cut model over it, its name, its examples, the rows of each client.
+
+    digest: of a user's data set, see `data.digest`.
+    """
 
     model: SplitModel
     name: str
     examples: Mapping[str, Any]
     rows: Sequence[np.ndarray]
+    digest: str | None = None
 
 
 class Stage(NamedTuple):
@@ -113,7 +117,7 @@ def stage_one(
         found = store.find_or_train(
             plan.ae_dir,
             signature,
-            _details(plan, boundary, base),
+            _details(plan, boundary, base, data.digest),
             template,
             lambda: _train(plan, boundary, base, data, key, say),
             retrain=options.ae_force_retrain,
@@ -135,13 +139,14 @@ def with_decoders(stage: Stage, clients: int) -> Stage:
     return stage._replace(autoencoder=stage.autoencoder._replace(decoder=decoder), whose=whose)
 
 
-def _details(plan: Plan, boundary: Boundary, base: Params) -> dict[str, Any]:
+def _details(plan: Plan, boundary: Boundary, base: Params, data: str | None) -> dict[str, Any]:
     """All that an autoencoder depends on besides its signature."""
     options = plan.options
     recipe = _recipe(options)._asdict()
     about = {"weights": tree_hash(base), "seed": plan.seed, "class_token": boundary.token_crosses, **recipe}
     if options.ae_training == DISTRIBUTED:
         about |= {"decoders": options.decoders, **plan.rule, **plan.division}
+    about |= {} if data is None else {"data": data}
     return {"training": options.ae_training, **about}
 
 
@@ -164,7 +169,13 @@ def _train(
     count = len(next(iter(data.examples.values())))
     chosen = chosen_rows(count, options.ae_proportion, plan.seed)
     source = Source(
-        data.name, options.ae_proportion, model.name, tree_hash(base), model.split_layer, plan.seed
+        data.name,
+        options.ae_proportion,
+        model.name,
+        tree_hash(base),
+        model.split_layer,
+        plan.seed,
+        data.digest,
     )
     client = _client(data.model, base)
     found = activations(plan.kept, source, model, client, data.examples, chosen, say)
