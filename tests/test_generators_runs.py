@@ -332,6 +332,24 @@ def test_two_runs_that_train_the_same_generators_do_not_overwrite_each_other(pla
     assert generators() == {}
 
 
+@pytest.mark.parametrize("claim", [None, "{", "[" * 100_000, "[]", '{"run": "one", "config": 3}'])
+@pytest.mark.parametrize("file", ["client_0_generator.safetensors", "seed_1/client_0_generator_round_5.pt"])
+def test_generators_of_an_unknown_run_are_not_replaced(place, capsys, claim, file):
+    kept = Path("checkpoints/generators", file)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"a generator")
+    if claim is not None:
+        Path("checkpoints/generators/generators.json").write_text(claim)
+    status, said = run(config_file("two", FIRST), capsys)
+    assert status == 2
+    assert (
+        "generators: expected a directory without another run's generators, got some without a whole" in said
+    )
+    assert "Traceback" not in said
+    assert kept.read_bytes() == b"a generator"
+    assert not Path("two", "config.py").exists()
+
+
 @pytest.mark.slow
 def test_a_finished_run_s_generators_are_not_replaced_by_another_run(place, capsys, no_report):
     few = {"num_inner_steps": 2}
@@ -340,11 +358,14 @@ def test_a_finished_run_s_generators_are_not_replaced_by_another_run(place, caps
     status, said = run(config_file("two", FIRST | {"generator_training_epochs": 1}, **few), capsys)
     assert status == 2
     assert (
-        "checkpoints/generators: expected a directory without another run's generators, got those of one"
+        "checkpoints/generators: expected a directory without another run's generators, got those of 'one'"
         in said
     )
     assert generators() == kept
     assert not Path("two", "config.py").exists()
+    Path("checkpoints/generators/generators.json").write_text("{")
+    assert run(config_file("one", FIRST, **few), capsys)[0] == 0  # its record is damaged: it has begun there
+    assert generators() == kept
     assert run(config_file("again", FIRST, **few), capsys)[0] == 0  # the same run, in another place
     assert generators() == kept
 

@@ -116,15 +116,20 @@ def _generators_held(config: Config, digest: str | None, path: Path) -> Iterator
 def _claim(place: Path, config: Config, digest: str | None, path: Path) -> None:
     """Says in `place`/generators.json whose generators these are; `digest` is of the store.
 
-    A run that is to begin with the generators there (`use_pretrained_generators`) replaces them.
+    A run that is to begin with the generators there (`use_pretrained_generators`) replaces them. Where that file is
+    missing or damaged, generators are those of a run that has begun, and nobody else's.
     """
     settings = config_text(replace(config, run_dir=None, name=None, name_suffix=""))
     mine = {"run": str(path), "config": hashlib.sha256(f"{settings}{digest}".encode()).hexdigest()}
     theirs = read_json(place / "generators.json")
     asked = made.options_of(config).use_pretrained_generators
-    if theirs and theirs.get("config") != mine["config"] and not asked:
+    known = isinstance(theirs.get("config"), str)
+    there = any(any(place.glob(f"{folder}client_*")) for folder in ("", "seed_*/"))
+    ours = theirs["config"] == mine["config"] if known else not there or (path / "checkpoints").is_dir()
+    if not (ours or asked):
+        whose = f"those of {theirs.get('run')!r:.200}" if known else "some without a whole generators.json"
         raise UserError(
-            f"{place}: expected a directory without another run's generators, got those of {theirs.get('run')}. "
+            f"{place}: expected a directory without another run's generators, got {whose}. "
             "Choose another feda2v.generator_checkpoint_dir, or remove that one."
         )
     write_atomic(place / "generators.json", json.dumps(mine, indent=2) + "\n")
