@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from learned_aggregation.ssl import localmim as module
 from learned_aggregation.ssl.localmim import Options, draw_reconstructions, init_params, make_localmim
-from learned_aggregation.ssl.pictures import edge_drawings, reconstruction_pictures
+from learned_aggregation.ssl.pictures import drawn_as, edge_drawings, reconstruction_pictures
 from learned_aggregation.ssl.targets import TARGETS
 from learned_aggregation.tasks.models.vit import VisionTransformer
+from learned_aggregation.types import Dataset, Split
 
 PATCH, TIMES = 4, 4
 HIDDEN = np.array([[True, False, False, True], [False, True, True, False]])
@@ -99,3 +101,42 @@ def test_a_model_draws_the_stage_whose_cells_are_its_patches(images, target):
     np.testing.assert_array_equal(drawn[:, 0], large(images))
     grey = (drawn[:, 1] == 128).all(-1).mean()
     assert grey == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("stored", "scale", "shift", "wanted"),
+    [
+        (np.array([0, 16, 8, 4], np.uint8), 1 / 16, 0.0, [0, 255, 128, 64]),
+        (np.array([0, 255, 128, 64], np.uint8), 1 / 255, 0.0, [0, 255, 128, 64]),
+        (np.array([0, 200, 128, 64], np.uint8), 1 / 64, 2.0, [0, 200, 128, 64]),
+        (np.array([0, 1, 0.5, 0.25], np.float32), 1.0, 0.0, [0, 255, 128, 64]),
+        (np.array([-2, 2, 0, -1], np.float32), 1.0, 0.0, [0, 255, 128, 64]),
+        (np.array([0, 4000, 2000, 1000], np.int32), 1.0, 0.0, [0, 255, 128, 64]),
+        (np.array([3, 3, 3, 3], np.float32), 1.0, 0.0, [0, 0, 0, 0]),
+    ],
+)
+def test_images_are_drawn_from_black_to_white_however_they_are_stored(stored, scale, shift, wanted):
+    inputs = stored if stored.dtype == np.float32 else stored * scale - shift
+    drawn = drawn_as(stored, scale, shift)(jnp.asarray(inputs, jnp.float32))
+    np.testing.assert_allclose(255 * drawn, wanted, atol=0.6)
+
+
+def test_a_task_draws_images_as_its_data_set_stores_them(monkeypatch):
+    """Of 8-bit images whose white is 16, such as those of digits."""
+    data = Dataset("mine", {"train": Split({"image": np.full((4, 8, 8, 1), 16, np.uint8)})}, 1, 1 / 16)
+    model = VisionTransformer(PATCH, hidden=8, mlp=8, heads=2, layers=1, num_classes=1)
+    task = module.localmim("m", model, data, target="pixels", decoder_width=8, decoder_heads=2)
+    monkeypatch.setattr(module, "draw_reconstructions", lambda mim, params, key, inputs, shown: shown(inputs))
+    np.testing.assert_array_equal(
+        task.pictures({}, None, {"image": data.splits["train"].examples["image"]}), 1
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("target", ["pixels", "normalised_pixels", "hog"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_predictions_of_a_model_that_diverged_are_drawn(images, target, value):
+    cells = TARGETS[target](images, PATCH)
+    bad = jnp.full_like(cells, value)
+    drawn = reconstruction_pictures(images, jnp.asarray(HIDDEN), target, bad, cells, PATCH, PATCH)
+    np.testing.assert_array_equal(drawn[:, 0], large(images))

@@ -19,7 +19,7 @@ from learned_aggregation.ssl.encoder import (
     run_blocks,
 )
 from learned_aggregation.ssl.masks import Mask, draw_mask, visible_count
-from learned_aggregation.ssl.pictures import Shown, reconstruction_pictures
+from learned_aggregation.ssl.pictures import Shown, drawn_as, reconstruction_pictures
 from learned_aggregation.ssl.stages import (
     WEIGHTS,
     Stage,
@@ -125,12 +125,14 @@ def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
         return features(params, mim.sizes, inputs(batch))
 
     def pictures(params: Params, key: Key, batch: Batch) -> np.ndarray:
-        return draw_reconstructions(mim, params, key, inputs(batch), lambda x: (x + shift) / (255.0 * scale))
+        return draw_reconstructions(mim, params, key, inputs(batch), shown)
 
     stage_metrics = (Metric(f"stage_{i + 1}") for i in range(len(mim.stages)))
     metrics = (Metric("loss"), Metric("reconstruction"), *stage_metrics)
-    sample = {"image": jnp.asarray(np.asarray(images[:64]))}
-    return Task(name, init, loss, evaluate, _cap(mim, inputs(sample)), metrics, of_images, pictures)
+    sample = np.asarray(images[:64])
+    shown = drawn_as(sample, scale, shift)
+    cap = _cap(mim, inputs({"image": jnp.asarray(sample)}))
+    return Task(name, init, loss, evaluate, cap, metrics, of_images, pictures)
 
 
 def make_localmim(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,25 @@ GREY = 0.5
 
 Shown = Callable[[Array], Array]
 """Pixels as the model reads them [..., c] -> as they are drawn, in 0..1."""
+
+
+def drawn_as(stored: np.ndarray, scale: Any, shift: Any) -> Shown:
+    """How inputs are drawn: in 0..1 as they are, of bytes from 0 to 255, others from their least to their greatest.
+
+    Args:
+      stored: images as a data set has them, whose inputs are stored * scale - shift, of floats as they are.
+
+    Example:
+      >>> drawn_as(np.array([-1.0, 3.0]), 1.0, 0.0)(jnp.array([0.0, 1.0])).tolist()
+      [0.25, 0.5]
+    """
+    inputs = stored if np.issubdtype(stored.dtype, np.floating) else stored * scale - shift
+    black, white = float(inputs.min()), float(inputs.max())
+    if black >= 0 and white <= 1:
+        return lambda pixels: pixels
+    if stored.dtype == np.uint8:
+        black, white = -shift, 255.0 * scale - shift
+    return lambda pixels: (pixels - black) / np.maximum(white - black, 1e-12)
 
 
 def reconstruction_pictures(
@@ -68,12 +88,13 @@ def _enlarged(images: Array, times: int) -> np.ndarray:
     """uint8 [n, times h, times w, 3] of [n, h, w, c] in 0..1; one or two channels are drawn as grey."""
     large = np.asarray(images).repeat(times, axis=1).repeat(times, axis=2)
     colours = large[..., :3] if large.shape[-1] >= 3 else large[..., :1]
+    colours = np.nan_to_num(colours)  # of a model that diverged
     return (np.clip(np.broadcast_to(colours, (*large.shape[:3], 3)), 0, 1) * 255).round().astype(np.uint8)
 
 
 def _edges(histograms: Array, grid: tuple[int, int], side: int) -> np.ndarray:
     """Histograms [n, cells, 9 or more] as lines in cells of `side` pixels, the strongest of all white."""
-    values = np.asarray(histograms)
+    values = np.nan_to_num(np.asarray(histograms, np.float64), posinf=0.0, neginf=0.0)
     strength = np.clip(values.reshape(*values.shape[:2], -1, BINS).mean(2), 0, None)
     edges = np.tensordot(strength, edge_drawings(side), axes=1)
     edges = edges / max(float(edges.max()), 1e-6)
