@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,6 +34,8 @@ from learned_aggregation.ssl.probes.linear import ridge
 from learned_aggregation.ssl.vit_files import read_encoder, write_encoder
 from learned_aggregation.tasks import make_task
 from learned_aggregation.types import Task
+
+ROOT = Path(__file__).parent.parent
 
 SIZES = Encoder(patch=4, hidden=8, mlp=16, heads=2, layers=2, rows=2, columns=2, channels=3)
 
@@ -186,6 +189,39 @@ def test_a_run_accumulates_gradients():
 def test_gradients_that_would_be_lost_are_refused(capsys):
     assert cli.main(["--num_local_steps", "3", "--accum_iter", "2"]) == 2
     assert "accum_iter: expected a divisor of num_local_steps, 3, got 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            "--run_type benchmark --optimizer sgd --accum_iter 2",
+            "accum_iter: expected 1 with optimizer 'sgd', whose clients take one step per round, got 2.",
+        ),
+        (
+            f"--config {ROOT}/config/ssl/siammae_davis.py --accum_iter 2",
+            "accum_iter: expected 1 with run_type 'siammae', got 2. Set siammae.accumulate.",
+        ),
+        (
+            "--run_type benchmark --optimizer diloco --keep_local_state True --num_inner_steps 5 --accum_iter 21",
+            "accum_iter: expected at most the local steps of a run, 20, got 21.",
+        ),
+    ],
+)
+def test_accumulation_that_would_do_nothing_is_refused(capsys, argv, message):
+    assert cli.main([*argv.split(), "--print_config"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_points_of_a_comparison_are_checked_before_anything_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compare.py").write_text(
+        'run_type = "compare"\n'
+        'entrants = [dict(label="a", optimizer="fedavg", sweep=dict(accum_iter=[1, 3]))]\n'
+    )
+    assert cli.main(["--config", "compare.py", "--run_dir", "out", "--compilation_cache", "False"]) == 2
+    assert "accum_iter: expected a divisor of num_local_steps, 4, got 3" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def timm_names(params):

@@ -10,7 +10,7 @@ from learned_aggregation.build.rule import make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.federated import round as one_round
 from learned_aggregation.federated.client_work import independently
-from learned_aggregation.federated.clients import ADAPTIVE, LOCAL_OPTIMIZERS
+from learned_aggregation.federated.clients import ADAPTIVE, DATA_PARALLEL, LOCAL_OPTIMIZERS
 from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.local_training import LocalTraining, local_training
 from learned_aggregation.federated.mlp_sgd import sgd_training
@@ -25,9 +25,6 @@ from learned_aggregation.registry import checked
 from learned_aggregation.ssl.habits import accumulated
 from learned_aggregation.tasks import probe_tasks
 from learned_aggregation.types import Parts, Server, Task, Theta, Traffic
-
-DATA_PARALLEL = ("sgd", "adam")
-"""Rules that take one step per round on the clients' mean gradient: one local step of rate 1."""
 
 
 def round_sizes(config: Config) -> RoundSizes:

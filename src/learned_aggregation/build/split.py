@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from learned_aggregation.build.data import Loader, TaskData, data_options, train_data
-from learned_aggregation.build.parts import DATA_PARALLEL, make_local_optimizer, round_sizes
+from learned_aggregation.build.parts import make_local_optimizer, round_sizes
 from learned_aggregation.build.rule import learned_theta, make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config, with_settings
 from learned_aggregation.data import load_dataset
@@ -22,6 +22,7 @@ from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.streaming import evaluation_examples
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated import round as one_round
+from learned_aggregation.federated.clients import DATA_PARALLEL
 from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.meta_testing.evaluation import chunked

@@ -19,6 +19,7 @@ def check_together(values: Mapping[str, Any], where: Callable[[str], str]) -> No
     """
     _check_tasks(values, where)
     _check_sizes(values, where)
+    _check_accumulation(values, where)
     _check_stream(values, where)
     _check_run_type(values, where)
     _check_split(values, where)
@@ -37,16 +38,30 @@ def _check_sizes(values: Mapping[str, Any], where: Callable[[str], str]) -> None
     if values["num_clients"] is not None and values["num_clients"] < values["num_grads"]:
         expected = f"at least num_grads, {values['num_grads']}"
         refuse(where("num_clients"), expected, values["num_clients"], "Raise num_clients or lower num_grads.")
-    parts = values["accum_iter"]
-    if values["num_local_steps"] % parts and not values["keep_local_state"]:
-        remedy = "Choose a divisor, or keep_local_state, with which gradients wait for the next round."
-        refuse(
-            where("accum_iter"), f"a divisor of num_local_steps, {values['num_local_steps']}", parts, remedy
-        )
     trains = values["run_type"] == "meta-train"  # a meta-test's chunks are of its seeds and points
     if trains and values["tasks_per_chunk"] is not None and values["num_tasks"] % values["tasks_per_chunk"]:
         expected = f"a divisor of num_tasks, {values['num_tasks']}"
         refuse(where("tasks_per_chunk"), expected, values["tasks_per_chunk"], "Choose a divisor.")
+
+
+def _check_accumulation(values: Mapping[str, Any], where: Callable[[str], str]) -> None:
+    """Local steps whose gradients would be lost, or not be put together."""
+    parts, steps, place = values["accum_iter"], values["num_local_steps"], where("accum_iter")
+    if parts == 1:
+        return
+    from learned_aggregation.federated.clients import DATA_PARALLEL
+
+    if values["run_type"] == "siammae":
+        refuse(place, "1 with run_type 'siammae'", parts, "Set siammae.accumulate.")
+    if values["optimizer"] in DATA_PARALLEL and values["run_type"] != "compare":
+        expected = f"1 with optimizer {values['optimizer']!r}, whose clients take one step per round"
+        refuse(place, expected, parts, "Leave it out, or set it to 1 for this optimizer.")
+    if not values["keep_local_state"] and steps % parts:
+        remedy = "Choose a divisor, or keep_local_state, with which gradients wait for the next round."
+        refuse(place, f"a divisor of num_local_steps, {steps}", parts, remedy)
+    if parts > steps * values["num_inner_steps"]:
+        expected = f"at most the local steps of a run, {steps * values['num_inner_steps']}"
+        refuse(place, expected, parts, "Lower it: no step of the clients' optimizer would be taken.")
 
 
 def _check_stream(values: Mapping[str, Any], where: Callable[[str], str]) -> None:

@@ -118,8 +118,9 @@ def run(config: Config, command: str) -> Finished:
 def _method(config: Config, settings: dict[str, Any]) -> Method:
     label, sweep = settings.pop("label"), settings.pop("sweep", {})
     untuned = with_settings(replace(config, run_type="benchmark", entrants=[]), settings)
-    first = {name: values[0] for name, values in sweep.items()}
-    return Method(label, untuned, build.learned_theta(untuned.changed(first)), sweep)
+    # Points that do not fit are refused before anything runs.
+    first, *_ = [untuned.changed(point) for point in grid(sweep)]
+    return Method(label, untuned, build.learned_theta(first), sweep)
 
 
 def _run_method(

@@ -19,3 +19,6 @@ LOCAL_OPTIMIZERS = Registry(
 
 ADAPTIVE = ("adamw", "adamw-matrices", "adamw-finetuning", "muon")
 """Those whose updates do not grow with the gradient, which matters to muP; a new one of this kind adds its name."""
+
+DATA_PARALLEL = ("sgd", "adam")
+"""Aggregators of clients that take one step per round, whose mean gradient is their input: one local step of rate 1."""
