@@ -14,6 +14,7 @@ from learned_aggregation.data import (
     DataOptions,
     cache,
     glyphs,
+    images,
     kind_of,
     load_dataset,
     photos,
@@ -119,6 +120,16 @@ def test_a_tables_split_never_changes_and_is_stratified(name, sums):
     share = np.bincount(strata) / len(strata)
     for part in np.split(strata, ends):
         assert np.abs(np.bincount(part, minlength=len(share)) - share * len(part)).max() <= 2
+
+
+@pytest.mark.parametrize("name", ["photos", "glyphs", "photoclips"])
+def test_images_larger_than_the_memory_are_refused_before_any_is_drawn(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(images, "_memory", lambda: 2**30)
+    with pytest.raises(
+        UserError, match=f"^{name}: expected images that fit .* 1 GiB of memory, got size 1000, with"
+    ):
+        load_dataset(name, 1000, DataOptions(cache_dir=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.cache import cache_dir, cached_arrays
+from learned_aggregation.data.images import check_fits
 from learned_aggregation.errors import UserError
 from learned_aggregation.types import SPLITS, Dataset, Split
 
@@ -44,9 +45,10 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
       A Dataset of 24,000 images (18,000/2,000/2,000/2,000), uint8 [N, size, size, 1 or 3]. The same for the
       same seed; kept in the cache directory.
     Raises:
-      UserError: a class count outside 2..62.
+      UserError: a class count outside 2..62, images that do not fit into memory.
     """
     classes, channels = _parse(name)
+    check_fits(name, size, sum(SIZES.values()), channels)
     path = cache_dir(options.cache_dir) / (
         f"glyphs-v{FORMAT}-{classes}classes-{size}px-{channels}ch-seed{options.seed}.npz"
     )

@@ -1,6 +1,34 @@
-"""Resizing of image arrays on the host."""
+"""Resizing of image arrays on the host, and whether they fit there."""
+
+import os
 
 import numpy as np
+
+from learned_aggregation.errors import UserError
+
+
+def check_fits(name: str, size: int, count: int, channels: int) -> None:
+    """Refuses images that this machine's memory cannot hold, of which a process dies without a word.
+
+    Args:
+      count: of images of `size` pixels along the side, a byte for each channel.
+    Raises:
+      UserError: they take more than all of it.
+    """
+    needed, there = count * channels * size**2, _memory()
+    if there is not None and needed > there:
+        raise UserError(
+            f"{name}: expected images that fit into this machine's {there / 2**30:.3g} GiB of memory, got size {size}, "
+            f"with which they take {needed / 2**30:.3g} GiB. Choose a smaller size."
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from learned_aggregation.data import DataOptions, Description
-from learned_aggregation.data.images import resize
+from learned_aggregation.data.images import check_fits, resize
 from learned_aggregation.data.videos.textures import COLUMNS, photographs
 from learned_aggregation.types import SPLITS, Dataset, Split
 
@@ -27,7 +27,10 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
       options: seed is used.
     Returns:
       A Dataset of 11,000 images (8,000/1,000/1,000/1,000), uint8 [N, size, size, 3], the same for the same seed.
+    Raises:
+      UserError: images that do not fit into memory.
     """
+    check_fits(name, size, sum(SIZES.values()), 3)
     streams = np.random.SeedSequence(options.seed).spawn(len(SIZES))
     splits = {
         split: _crops(split, count, size, np.random.default_rng(stream))

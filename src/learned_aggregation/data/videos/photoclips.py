@@ -4,6 +4,7 @@ import numpy as np
 
 from learned_aggregation.data import DataOptions, Description
 from learned_aggregation.data.cache import cache_dir, cached_arrays
+from learned_aggregation.data.images import check_fits
 from learned_aggregation.data.videos import SCALE, SHIFT
 from learned_aggregation.data.videos.scenes import draw_clips
 from learned_aggregation.types import SPLITS, Dataset, Split
@@ -26,7 +27,10 @@ def load(name: str, size: int, options: DataOptions) -> Dataset:
     Returns:
       A Dataset of `video`, uint8 [N, 13, size, size, 3]. The textures of the splits are cut from disjoint parts of the
       photographs (the two validation splits share theirs). The same for the same seed; kept in the cache directory.
+    Raises:
+      UserError: frames that do not fit into memory.
     """
+    check_fits(name, size, sum(SIZES.values()) * FRAMES, 3)
     file = f"{name}-v{FORMAT}-{size}px-seed{options.seed}.npz"
     arrays = cached_arrays(
         cache_dir(options.cache_dir) / file, lambda: generate(SIZES, name, size, options.seed)
