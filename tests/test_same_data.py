@@ -10,6 +10,7 @@ import pytest
 from learned_aggregation.cli import main
 from learned_aggregation.data.digest import data_digest
 from learned_aggregation.errors import UserError
+from learned_aggregation.jobs import benchmark
 from learned_aggregation.runs.same_data import FILE, check_same_data
 from learned_aggregation.types import Dataset, Split
 
@@ -61,6 +62,16 @@ def test_other_data_is_refused_and_nothing_is_overwritten(place, capsys, kind):
     assert files(place / "out") == before
     write_data(0)
     assert main(argv) == 0
+
+
+def test_tasks_that_differ_by_a_capital_do_not_share_checkpoints(place, monkeypatch):
+    monkeypatch.setattr(benchmark, "write_report", lambda path: path / "report.html")
+    write_data(1, "Mine.npz")
+    more = " datasets.Mine.type=npz datasets.Mine.path=Mine.npz"
+    argv = f"{COMMON}{RESUMED['benchmark']} --run_dir out --cfg-options{DATA}{more}".split()
+    argv[1] += ",mlp4_Mine_3"
+    assert main(argv) == 0
+    assert {path.name for path in (place / "out/checkpoints").iterdir()} == {"mlp4_mine_3", "mlp4_mine_3_2"}
 
 
 def test_kept_curves_of_other_data_are_not_taken(place):

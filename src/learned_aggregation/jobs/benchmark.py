@@ -67,17 +67,21 @@ def run(config: Config, command: str) -> Finished:
         directory = RunDirectory(path, config_text(config), facts)
         seeds = range(config.seed, config.seed + config.num_runs)
         write_partition(path, loaded[config.tasks[0]])
-        records, ranges = [], RangeNotes()
+        records, ranges, names = [], RangeNotes(), file_names(config.tasks)
         for task, data in loaded.items():
             ranges.check(config.optimizer, [config], data.task)
             runner = GroupRunner(config, data, theta, SPLITS)
-            saving = None if stop is None else _saving(config, path, task, stop, runner.streams)
+            saving = (
+                None
+                if stop is None
+                else _saving(config, path / "checkpoints" / names[task], task, stop, runner.streams)
+            )
 
             def keep(found: Task, servers: Server, task: str = task, data: build.TaskData = data) -> None:
                 if found.features is not None:
-                    _write_encoders(path, task, seeds, servers)
+                    _write_encoders(path / "encoders", names[task], seeds, servers)
                 if data.task.pictures is not None:
-                    _write_pictures(path, task, data, servers)
+                    _write_pictures(path / "pictures" / f"{names[task]}.png", data, servers)
 
             found = runner.run_saved([{}], seeds, f"{config.optimizer} on {task}", saving, keep)
             if found is None:
@@ -107,7 +111,7 @@ def _place(config: Config, held: contextlib.ExitStack) -> tuple[Path, StopReques
 
 
 def _saving(config: Config, path: Path, task: str, stop: StopRequest, streams: bool) -> Saving:
-    """Every `save_iter` rounds, at the end and when it is stopped, into checkpoints/TASK.
+    """Every `save_iter` rounds, at the end and when it is stopped, into `path`.
 
     Raises:
       UserError: data that is a stream, which could not go on where it was.
@@ -117,7 +121,7 @@ def _saving(config: Config, path: Path, task: str, stop: StopRequest, streams: b
             f"auto_resume: expected data that lies on the device whole, got a stream for {task}. "
             "Raise device_data_mb, or leave auto_resume out."
         )
-    kept = Checkpointer(path / "checkpoints" / slug(task), keep=config.checkpoints_to_keep)
+    kept = Checkpointer(path, keep=config.checkpoints_to_keep)
     settings = {"task": task, "optimizer": config.optimizer}
     saved = kept.latest_step() or 0
 
@@ -140,17 +144,34 @@ def _saving(config: Config, path: Path, task: str, stop: StopRequest, streams: b
     return Saving(load, save, lambda: stop.signal is not None)
 
 
-def _write_encoders(path: Path, task: str, seeds: Sequence[int], servers: Server) -> None:
+def file_names(tasks: Sequence[str]) -> dict[str, str]:
+    """What files of each task are called: tasks that differ by a capital alone have names of their own.
+
+    Example:
+      >>> file_names(["mlp4_mine_3", "mlp4_Mine_3"])
+      {'mlp4_mine_3': 'mlp4_mine_3', 'mlp4_Mine_3': 'mlp4_mine_3_2'}
+    """
+    found: dict[str, str] = {}
+    for task in tasks:
+        number, name = 1, slug(task)
+        while name in found.values():
+            number += 1
+            name = f"{slug(task)}_{number}"
+        found[task] = name
+    return found
+
+
+def _write_encoders(path: Path, name: str, seeds: Sequence[int], servers: Server) -> None:
     for index, seed in enumerate(seeds):
         server = jax.tree.map(lambda leaf, i=index: leaf[i], servers)
-        write_encoder(path / "encoders" / f"{slug(task)}_seed{seed}.safetensors", all_params(server))
+        write_encoder(path / f"{name}_seed{seed}.safetensors", all_params(server))
 
 
-def _write_pictures(path: Path, task: str, data: build.TaskData, servers: Server) -> None:
-    """pictures/TASK.png, by the first seed's model: a row for each of the first test images."""
+def _write_pictures(path: Path, data: build.TaskData, servers: Server) -> None:
+    """A picture, by the first seed's model: a row for each of the first test images."""
     first = jax.tree.map(lambda leaf: leaf[0], servers)
     examples = data.dataset.splits["test"].examples
     batch = {name: jnp.asarray(array[:SHOWN_IMAGES]) for name, array in examples.items()}
     assert data.task.pictures is not None
     drawn = data.task.pictures(all_params(first), jax.random.key(0), batch)
-    write_atomic(path / "pictures" / f"{slug(task)}.png", picture_png(picture_grid(drawn)))
+    write_atomic(path, picture_png(picture_grid(drawn)))
