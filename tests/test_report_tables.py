@@ -119,6 +119,14 @@ def test_comparison_joins_intervals_and_says_not_reached(tmp_path):
     assert best == [True, *[False] * 5, True, *[False] * 5]
 
 
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_method_that_diverged_is_shown_so(tmp_path, number):
+    row = {"task": "a", "entrant": "b", "seeds": 2, "test_loss": number, "test_loss_ci95": "nan", "tuned": ""}
+    write_rows(tmp_path / "table.csv", [row, row | {"entrant": "c", "test_loss": 0.5, "test_loss_ci95": 0.1}])
+    table = comparison_table(read_csv(tmp_path / "table.csv"), "")
+    assert column(table, "Test loss") == ["diverged", "0.5000 ± 0.1000"]
+
+
 def test_shown_rounds_are_evaluated_ones(tmp_path):
     write_rows(tmp_path / "rounds.csv", rounds_rows(rounds=130, every=20, seeds=1))
     assert shown_rounds(curves(read_csv(tmp_path / "rounds.csv"))) == [0, 20, 40, 100, 130]

@@ -240,8 +240,9 @@ def comparison_cell(
     if measure:
         if not present:
             return Cell("–")
-        shown = format_estimate(Estimate(value, error, 1), measure, with_unit)
-        return Cell(shown if np.isfinite(value) else "diverged")
+        if not np.isfinite(value):
+            return Cell("diverged")
+        return Cell(format_estimate(Estimate(value, error, 1), measure, with_unit))
     race = name.startswith(("rounds_to", "speedup")) or "_to_" in name
     if race and (not np.isfinite(value) or (value == 0 and name.startswith("speedup"))):
         return Cell("not reached")
