@@ -71,10 +71,11 @@ def _opening(settings: Sequence[Setting]) -> str:
     seeds = min(len(curves.loss) for setting in settings for curves in setting.methods.values())
     return f"""# Results on real data
 
-Written by `make results-real DATA=DIR` from `config/results_real/`; do not edit. {len(settings)} settings, {seeds}
-seeds each, the same for all methods. "lagg-set" is one checkpoint, lagg-bank. It and every other rule are tuned on
-`outer_valid` with other seeds: by the mean loss over the rounds, or by the last one. What is tuned over, with equal
-budgets, is said in `config/_base_/results_real.py`; so are the "untuned" rates, one for each kind of client optimizer.
+Written by `make results-real DATA=DIR` from `config/results_real/`; do not edit. {len(settings)} of
+{len(comparisons(CONFIGS))} comparisons have been run, with {seeds} seeds each, the same for all methods. "lagg-set" is
+one checkpoint, lagg-bank. It and every other rule are tuned on `outer_valid` with other seeds: by the mean loss over
+the rounds, or by the last one. What is tuned over, with equal budgets, is said in `config/_base_/results_real.py`; so
+are the "untuned" rates, one for each kind of client optimizer.
 ± is one standard error over seeds; differences are paired over seeds and given in their standard errors, below zero
 where lagg-set is better: from -2 on a win, from 2 on a loss, else a tie. Accuracies on CIFAR-10 are those of a copy
 in JPEG."""
