@@ -24,6 +24,7 @@ SIDE = 64
 """Of the frames that features are compared on, and of the main variant's."""
 GAPS = (1, 12)
 """In frames of drawn clips, which have 13."""
+FAR = (4, 12)
 SEEDS = (0, 1, 2)
 OPTIONS = SiameseOptions(*GAPS, epsilon=0.16)
 """The variance added is .01 of the square of a pixel's range: flat patches are noise, which nothing predicts."""
@@ -48,12 +49,18 @@ def _variant(sizes: str, data: str, side: int, steps: int, batch: int, rate: flo
     return Variant(sizes, data, side, recipe)
 
 
+def _far(variant: Variant) -> Variant:
+    """Trained on the longer gaps alone, over which things have moved."""
+    return variant._replace(options=OPTIONS._replace(shortest_gap=FAR[0], longest_gap=FAR[1]))
+
+
 _P4, _P8 = (f"_p{patch}_h96_m384_nh3_nl3_dh64_dnh4_dnl2" for patch in (4, 8))
 MAIN = "p8 of 64"
 VARIANTS = {
     MAIN: _variant(_P8, "photoclips", SIDE, 2000, 16, 1.5e-3),
     "p8 of 64, 800 steps": _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
     "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 2000, 16, 1.5e-3),
+    "p8 of 64, light that changes, far": _far(_variant(_P8, "photoclipslit", SIDE, 8000, 16, 1.5e-3)),
     "p4 of 64": _variant(_P4, "photoclips", SIDE, 1500, 8, 1e-3),
     "p4": _variant(_P4, "photoclipslit", 48, 1500, 8, 1e-3),
     "p8": _variant(_P8, "photoclipslit", 48, 1500, 16, 1e-3),
