@@ -75,7 +75,7 @@ def asked(monkeypatch):
 
 
 POINTS = [{"local_learning_rate": rate} for rate in (0.1, 0.5)]
-LOADED = SimpleNamespace(task=SimpleNamespace(name="a task"))
+LOADED = SimpleNamespace(task=SimpleNamespace(name="a task"), dataset=SimpleNamespace(name="digits"))
 
 
 def run(tmp_path, points=POINTS, seeds=(0, 1), theta=(), splits=("test",), **settings):

@@ -45,7 +45,7 @@ def files(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("kind", RESUMED)
+@pytest.mark.parametrize("kind", ["benchmark", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_other_data_is_refused_and_nothing_is_overwritten(place, capsys, kind):
     argv = (
         f"{COMMON}{RESUMED[kind]} --run_dir out --cfg-options{DATA}{SWEEP if kind == 'sweep' else ''}".split()
@@ -74,6 +74,7 @@ def test_tasks_that_differ_by_a_capital_do_not_share_checkpoints(place, monkeypa
     assert {path.name for path in (place / "out/checkpoints").iterdir()} == {"mlp4_mine_3", "mlp4_mine_3_2"}
 
 
+@pytest.mark.slow
 def test_kept_curves_of_other_data_are_not_taken(place):
     (place / "compare.py").write_text(
         'run_type = "compare"\nentrants = [dict(label="FedAvg", optimizer="fedavg")]\n'
