@@ -24,13 +24,11 @@ from learned_aggregation.build import (
     theta_settings,
     trained_on,
 )
-from learned_aggregation.config.kinds import is_number
+from learned_aggregation.config.card_flags import by_optimizer, ranges_of
 from learned_aggregation.config.resolve import Config, load_config, meta_train_name
 from learned_aggregation.config.resumed import resumed_lines
 from learned_aggregation.config.settings import INNER, META, SETTINGS
 from learned_aggregation.errors import RunError, UserError
-from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
-from learned_aggregation.json_text import parse_json
 from learned_aggregation.pretrained.card import (
     CARD_FILE,
     RANGES,
@@ -216,9 +214,9 @@ def change_card(
         card,
         results=[*kept, *rows],
         notes=list(dict.fromkeys([*card.notes, *notes])),
-        ranges={**card.ranges, **dict(map(_parse_range, ranges))},
-        suggested_rates={**card.suggested_rates, **_by_optimizer("--suggest", rates)},
-        strengths={**card.strengths, **_by_optimizer("--strength", strengths)},
+        ranges={**card.ranges, **ranges_of(ranges)},
+        suggested_rates={**card.suggested_rates, **by_optimizer("--suggest", rates)},
+        strengths={**card.strengths, **by_optimizer("--strength", strengths)},
     )
     _write(directory, card)
     return card
@@ -369,35 +367,6 @@ def _value(text: str) -> Any:
     except ValueError:
         return text
     return round(number, 6) if math.isfinite(number) else "not reached"
-
-
-def _by_optimizer(flag: str, texts: Sequence[str]) -> dict[str, float]:
-    """Texts "OPTIMIZER=NUMBER" of a flag."""
-    return dict(_parse_number(flag, text) for text in texts)
-
-
-def _parse_number(flag: str, text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    with contextlib.suppress(ValueError, TypeError):
-        number = parse_json(value)
-        if name in LOCAL_OPTIMIZERS and is_number(number) and number > 0:
-            return name, number
-    raise UserError(
-        f"{flag}: expected OPTIMIZER=NUMBER with one of {', '.join(LOCAL_OPTIMIZERS)} and a finite number, got "
-        f"{text!r}. Write for example sgd=0.2."
-    )
-
-
-def _parse_range(text: str) -> tuple[str, list[float]]:
-    name, _, span = text.partition("=")
-    with contextlib.suppress(ValueError, TypeError):
-        low, high = parse_json(f"[{span}]")
-        if name in RANGES and is_number(low) and is_number(high) and 0 < low <= high:
-            return name, [low, high]
-    raise UserError(
-        f"--range: expected NAME=LOW,HIGH with a NAME of {', '.join(RANGES)} and finite numbers, got {text!r}. "
-        "Write for example num_grads=2,16."
-    )
 
 
 if __name__ == "__main__":
