@@ -17,7 +17,7 @@ from learned_aggregation.build.rule import learned_theta, make_aggregator, rates
 from learned_aggregation.config.resolve import Config, with_settings
 from learned_aggregation.data import load_dataset
 from learned_aggregation.data.cache import cache_dir
-from learned_aggregation.data.digest import data_digest
+from learned_aggregation.data.digest import data_digest, is_a_users
 from learned_aggregation.data.partitions import partition, split_labels
 from learned_aggregation.data.streaming import evaluation_examples
 from learned_aggregation.errors import UserError
@@ -107,7 +107,8 @@ def digests(cases: list[Case], loader: Loader) -> dict[str, str | None]:
             found[task] = data_digest(loaded.dataset)
         model = split_model(task, loaded.dataset, options.split_layer, config.remat)
         named = (options.ae_dataset, None if options.base_path else options.base_dataset)
-        for name in (name for name in named if name is not None and name != loaded.dataset.name):
+        others = (name for name in named if name and name != loaded.dataset.name and is_a_users(name))
+        for name in others:
             if name not in found:
                 found[name] = data_digest(_other(config, model, loaded, name)[1])
     return found

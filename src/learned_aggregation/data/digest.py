@@ -13,6 +13,11 @@ FROM_A_FILE = ("textfile", "fsdd")
 """Data sets of the package whose content is the user's."""
 
 
+def is_a_users(name: str) -> bool:
+    """Whether a data set's content is the user's to change: it is not made by the package or kept by TFDS."""
+    return not is_packaged(name) or name in FROM_A_FILE
+
+
 def data_digest(dataset: Dataset) -> str | None:
     """sha256 of a user's data set; None for one of the package, whose name and seed say what it holds.
 
@@ -25,7 +30,7 @@ def data_digest(dataset: Dataset) -> str | None:
       >>> data_digest(mine) == data_digest(mine), data_digest(mine) == data_digest(other)
       (True, False)
     """
-    if is_packaged(dataset.name) and dataset.name not in FROM_A_FILE:
+    if not is_a_users(dataset.name):
         return None
     found = hashlib.sha256()
     for name, split in dataset.splits.items():
