@@ -34,6 +34,7 @@ from learned_aggregation.streams import to_stdout
 from learned_aggregation.types import Server, Task
 
 SHOWN_IMAGES = 8
+"""Test images whose pictures are kept."""
 
 
 class _State(NamedTuple):

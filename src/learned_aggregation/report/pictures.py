@@ -10,6 +10,7 @@ SMALLEST, LARGEST = 720, 1440
 """Pixels across: narrower pictures are enlarged by whole times, wider ones shrunk."""
 
 GAP = 2
+"""Pixels between pictures of a grid."""
 
 
 def picture_html(png: bytes, text: str) -> str:
