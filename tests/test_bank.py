@@ -206,6 +206,12 @@ def test_strength_multiplies_what_the_networks_say(size):
     assert np.max(np.abs(step(theta) - step(weaker))) > 1e-3
 
 
+@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
+def test_a_strength_that_is_none_is_refused(strength):
+    with pytest.raises(UserError, match=r"fedlagg-set: expected strength in \[0, inf\), got"):
+        get_aggregator("fedlagg-set", hidden_size=8, strength=strength)
+
+
 def test_strength_is_of_clients_one_at_a_time_too():
     _, theta = rule()
     theta, delta = trained(theta, size=0.2), deltas(0)

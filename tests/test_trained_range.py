@@ -89,25 +89,31 @@ def with_strength(tmp_path, monkeypatch):
     return tmp_path / "lagg-set"
 
 
-def test_a_card_s_strength_is_that_of_the_clients_optimizer(with_strength):
+def test_a_card_s_strength_is_that_of_the_clients_optimizer(with_strength, capsys):
     card = read_card(with_strength)
     assert card.strengths == {"adamw": 0.25, "muon": 0.5}
     assert (
         "Strength: 0.25 with adamw, 0.5 with muon; 1 with others" in (with_strength / "README.md").read_text()
     )
 
-    def options(*argv):
-        return load_config(["--test_checkpoint", "lagg-set", *argv]).rule_options
+    def strength(config):
+        return build.aggregator_options(config, build.rates_of(config)).get("strength")
 
-    assert options() == options("--local_optimizer", "momentum") == {}
-    assert options("--local_optimizer", "adamw") == {"strength": 0.25}
-    chosen = ["--local_optimizer", "adamw", "--cfg-options", "rule_options.strength=1.0"]
-    assert options(*chosen) == {"strength": 1.0}
-    assert options("--local_optimizer", "adamw", "--optimizer", "fedavg") == {}
+    def of(*argv):
+        return load_config(["--test_checkpoint", "lagg-set", *argv])
+
+    assert strength(of()) == strength(of("--local_optimizer", "momentum")) == 1.0
+    adamw = of("--local_optimizer", "adamw")
+    assert strength(adamw) == 0.25
+    assert build.learned_theta(adamw)
+    assert "strength: 0.25, as the card has it for clients with adamw." in capsys.readouterr().err
+    assert strength(of("--local_optimizer", "adamw", "--cfg-options", "rule_options.strength=1.0")) == 1.0
+    assert strength(of("--local_optimizer", "adamw", "--optimizer", "fedavg")) is None
+    # A point of a sweep, a method of a comparison.
+    assert strength(adamw.changed({"local_optimizer": "muon"})) == 0.5
+    assert strength(adamw.changed({"local_optimizer": "sgd"})) == 1.0
     base = load_config(["--local_optimizer", "muon"])
-    assert with_settings(base, {"test_checkpoint": "lagg-set"}).rule_options == {"strength": 0.5}
-    both = {"test_checkpoint": "lagg-set", "local_optimizer": "sgd"}
-    assert with_settings(base, both).rule_options == {}
+    assert strength(with_settings(base, {"test_checkpoint": "lagg-set"})) == 0.5
 
     params = model((3, 2))
     deltas = jax.tree.map(lambda leaf: jnp.full((2, *leaf.shape), 0.1).at[0].set(0.3), params)

@@ -31,10 +31,10 @@ def fedlagg_set(
         root mean square. Meta-trained on a mixture of problems, one on the mean
         did better than one on momentum (lagg-set's card).
       base_learning_rate, base_momentum: of the base; a bank's rate multiplies all five weights, and it has no momentum.
-      strength: multiplies the outputs of the learned networks; 0 is the base alone. Where theta was not meta-trained
-        for what is at hand, less of it is safer: a card says how much by the clients' optimizer.
+      strength: at least 0, multiplies the outputs of the learned networks; 0 is the base alone. Where theta was not
+        meta-trained for what is at hand, less of it is safer: a card says how much by the clients' optimizer.
     Raises:
-      UserError: an unknown base or "none", a rate out of its range.
+      UserError: an unknown base or "none", a rate or a strength out of its range.
     References:
       Learned Aggregation of this package; its per-parameter network and statistics are those of Joseph et al.,
       TMLR 2025, arXiv:2312.02204, and Metz et al., 2022, arXiv:2203.11860; symmetric in the clients as in

@@ -14,6 +14,7 @@ from learned_aggregation.build.parts import (
 )
 from learned_aggregation.build.rule import (
     aggregator_options,
+    card_strength,
     learned_theta,
     make_aggregator,
     rate_name,
@@ -27,6 +28,7 @@ __all__ = [
     "MetaTraining",
     "TaskData",
     "aggregator_options",
+    "card_strength",
     "completed",
     "data_options",
     "examples_note",

@@ -9,6 +9,7 @@ from learned_aggregation.aggregators import float_options, get_aggregator, optio
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.errors import UserError
 from learned_aggregation.meta_testing.program import Rates
+from learned_aggregation.pretrained.names import card_of, strength_of
 from learned_aggregation.pretrained.theta_file import check_theta, load_theta
 from learned_aggregation.runs.messages import say
 from learned_aggregation.types import Aggregator, Theta
@@ -46,14 +47,21 @@ def make_aggregator(config: Config, rates: Rates) -> Aggregator:
 
 
 def aggregator_options(config: Config, rates: Rates) -> dict[str, Any]:
-    """The options of the config's rule, with the rule's own defaults where the config says nothing."""
+    """The options of the config's rule; where it says nothing the card's strength, then the rule's own defaults."""
     chosen: dict[str, Any] = {"num_grads": config.num_grads, "hidden_size": config.hidden_size}
     chosen |= {} if config.base is None else {"base": config.base}
     defaults = option_defaults(config.optimizer)
-    chosen |= {**config.rule_options, **{name: value for name, value in rates.items() if name in defaults}}
+    chosen |= card_strength(config) | dict(config.rule_options)
+    chosen |= {name: value for name, value in rates.items() if name in defaults}
     known = {name: chosen.get(name, default) for name, default in defaults.items()}
     strange = {name: value for name, value in config.rule_options.items() if name not in defaults}
     return {name: value for name, value in known.items() if value is not None or name in chosen} | strange
+
+
+def card_strength(config: Config) -> dict[str, float]:
+    """{"strength": ...} that the card of `test_checkpoint` has for the config's clients; {} without one."""
+    source = config.test_checkpoint
+    return strength_of(None if source is None else card_of(source), config.local_optimizer)
 
 
 def theta_settings(config: Config) -> dict[str, Any]:
@@ -89,6 +97,9 @@ def learned_theta(config: Config) -> Theta:
             "Give --test_checkpoint checkpoints/<meta-train-name>, or meta-train one first."
         )
     theta, metadata = load_theta(config.test_checkpoint)
+    for strength in card_strength(config).values():
+        if "strength" not in config.rule_options:
+            say(f"strength: {strength:g}, as the card has it for clients with {config.local_optimizer}.")
     settings = {name: value for name, value in theta_settings(config).items() if name in _COMPARED}
     check_theta(theta, expected, config.optimizer, _fixed(config, settings), metadata)
     return theta

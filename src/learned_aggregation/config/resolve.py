@@ -88,8 +88,7 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     row = table.get(optimizer, {}) if isinstance(optimizer, str) else {}
     sources = {name: f"{table_source}.{optimizer}.{name}" for name in row} | sources
     values = row | values
-    clients = {"local_optimizer": defaults["local_optimizer"]}
-    values = defaults | card_settings(clients | values) | values
+    values = defaults | card_settings(values) | values
     values |= base_settings(values)
     config = Config(**check_all(values, lambda name: sources.get(name, name)))
     if table:
@@ -120,22 +119,15 @@ def config_of(values: Mapping[str, Any]) -> Config:
         if name not in SETTINGS:
             refuse("settings", "a setting that exists", name, advice(name, list(SETTINGS)))
     defaults = {row.name: row.default for row in SETTINGS.values()}
-    clients = {"local_optimizer": defaults["local_optimizer"]}
-    complete = defaults | card_settings(clients | dict(values)) | dict(values)
+    complete = defaults | card_settings(values) | dict(values)
     return Config(**check_all(complete | base_settings(complete), lambda name: name))
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """The config with other settings; those of a theta that they name come with it, as on a command line."""
-    changed = replace(config, **(_card_settings(config, settings) | dict(settings)))
+    changed = replace(config, **(card_settings(settings) | dict(settings)))
     base = base_settings(vars(changed))
     return replace(changed, **base) if base else changed
-
-
-def _card_settings(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a card that `settings` name, for the clients that the config or they have."""
-    clients = {"local_optimizer": config.local_optimizer}
-    return card_settings(clients | dict(settings))
 
 
 def _check_by_optimizer(where: str, value: Any) -> dict[str, dict[str, Any]]:

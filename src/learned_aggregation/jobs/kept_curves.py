@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from learned_aggregation.atomic import write_atomic
-from learned_aggregation.build import TaskData
+from learned_aggregation.build import TaskData, card_strength
 from learned_aggregation.config.resolve import Config, config_text
 from learned_aggregation.data.digest import data_digest
 from learned_aggregation.data.npz_file import Unreadable, read_npz
@@ -75,7 +75,7 @@ def _file(
     whole = replace(config.changed(point), **{name: getattr(defaults, name) for name in OF_NO_EFFECT})
     leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(theta))
     key = [FORMAT, config_text(whole), task, list(seeds), list(splits), hashlib.sha256(leaves).hexdigest()]
-    key += [] if data is None else [data]
+    key += [extra for extra in (data, card_strength(config.changed(point))) if extra]
     return Path(config.curves_dir) / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
 
 

@@ -90,8 +90,7 @@ def has_card(directory: Path) -> bool:
 def card_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the card behind `test_checkpoint` gives: the optimizer and its options; {} without one.
 
-    Options of the rule that are no settings of their own are `rule_options`; so is the strength that the card has for
-    the clients' optimizer.
+    Options of the rule that are no settings of their own are `rule_options`.
 
     Args:
       values: the settings that are given; they go over these.
@@ -102,12 +101,10 @@ def card_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     settings = {name: value for name, value in card.options.items() if name in RULE_SETTINGS}
     rest = {name: value for name, value in card.options.items() if name not in RULE_SETTINGS}
-    if values.get("optimizer", card.aggregator) == card.aggregator:
-        rest |= strength_of(card, values.get("local_optimizer"))
     return {"optimizer": card.aggregator, **settings} | ({"rule_options": rest} if rest else {})
 
 
-def strength_of(card: Card, local_optimizer: Any) -> dict[str, float]:
+def strength_of(card: Card | None, local_optimizer: str | None) -> dict[str, float]:
     """{"strength": ...} where the card has one for clients with that optimizer, else {}."""
-    strengths = card.strengths if isinstance(local_optimizer, str) else {}
-    return {"strength": strengths[local_optimizer]} if local_optimizer in strengths else {}
+    found = None if card is None else card.strengths.get(local_optimizer or "")
+    return {} if found is None else {"strength": found}

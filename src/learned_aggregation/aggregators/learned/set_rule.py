@@ -1,5 +1,6 @@
 """The rule behind `fedlagg-set`: a network that gates and corrects a classical step."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.aggregators.classical import check_range
 from learned_aggregation.aggregators.learned import bank, set_fused, set_sums
 from learned_aggregation.aggregators.learned.base import Base, make_base, rms
 from learned_aggregation.aggregators.learned.fast import in_blocks
@@ -75,6 +77,7 @@ def set_rule(
         return rule
 
     base_rule(rates)
+    check_range(name, "strength", strength, 0.0, math.inf)
 
     def init_theta(key: Key) -> Theta:
         weights = init_network(key, NUM_FEATURES + NUM_SCALARS, hidden_size)
@@ -149,17 +152,17 @@ def set_rule(
         return steps_to_tree(params, steps), SetState(tuple(moved), velocity, agg_state.round + 1)
 
     def update(theta: Theta, client_update: ClientUpdate, agg_state: SetState, params: Params):
-        theta = weakened(theta, strength)
+        theta = with_strength(theta, strength)
         return steps_and_state(rates, theta, client_update.delta, client_update.weight, agg_state, params)
 
     def finish(theta: Theta, partial: set_sums.PartialCohort, agg_state: SetState, params: Params):
-        theta = weakened(theta, strength)
+        theta = with_strength(theta, strength)
         return in_blocks(from_cohorts)(rates, theta, set_sums.cohorts(partial), agg_state, params)
 
     return Aggregator(init_theta, init, update, sums=Sums(set_sums.start, set_sums.add, finish))
 
 
-def weakened(theta: Theta, strength: Any) -> Theta:
+def with_strength(theta: Theta, strength: Any) -> Theta:
     """theta with the outputs of its networks multiplied by a number, which may be traced."""
     if isinstance(strength, (int, float)) and strength == 1.0:
         return theta
