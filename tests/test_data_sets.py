@@ -124,11 +124,11 @@ def test_a_tables_split_never_changes_and_is_stratified(name, sums):
 
 @pytest.mark.parametrize("name", ["photos", "glyphs", "photoclips"])
 def test_images_larger_than_the_memory_are_refused_before_any_is_drawn(monkeypatch, tmp_path, name):
-    monkeypatch.setattr(images, "_memory", lambda: 2**30)
+    monkeypatch.setattr(images, "_memory", lambda: 2**20)
     with pytest.raises(
-        UserError, match=f"^{name}: expected images that fit .* 1 GiB of memory, got size 1000, with"
+        UserError, match=f"^{name}: expected images that fit .* 0.000977 GiB of memory, got size 16, with"
     ):
-        load_dataset(name, 1000, DataOptions(cache_dir=str(tmp_path)))
+        load_dataset(name, 16, DataOptions(cache_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
