@@ -144,7 +144,7 @@ def packed_steps(
     mean, square, sign = share @ here, share @ (here * here), share @ jnp.sign(here)
     spread = jnp.sqrt(share @ (here - mean) ** 2 + TINY)
     last, old = layout.join(h.step for h in histories), histories
-    momentum = ema(jnp.array(MOMENTUM_DECAYS), layout.join((h.momentum for h in old), 1), mean)
+    momentum = _momenta(layout.join((h.momentum for h in old), 1), mean)
     second = SECOND_DECAY * layout.join(h.second for h in old) + (1.0 - SECOND_DECAY) * mean * mean
     factors = [_factors(h, m) for h, m in zip(old, layout.shaped(mean), strict=True)]
     new = [
@@ -238,6 +238,12 @@ def by_bank(weights: dict[str, Array], rate: Any) -> PackedBase:
         return BaseStep(made, tuple(momenta), weighed.open)
 
     return step
+
+
+def _momenta(old: Float[Array, "D N"], mean: Float[Array, "N"]) -> Float[Array, "D N"]:
+    """`ema` row by row: the reverse of a mean that is spread over the rows is their sum, which is slow on a CPU."""
+    decays = np.array(MOMENTUM_DECAYS, np.float32)
+    return jnp.stack([d * row + (np.float32(1.0) - d) * mean for d, row in zip(decays, old, strict=True)])
 
 
 def _factors(old: History, mean: Float[Array, "*S"]) -> tuple[Array, Array]:
