@@ -18,7 +18,7 @@ from learned_aggregation.kernels import compiled
 
 peak.take_instructions(sys.argv[1])
 assert f"-march={sys.argv[1]}" in compiled.FLAGS
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "agrees", *sys.argv[2:]]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "agrees or convolution", *sys.argv[2:]]))
 """
 
 
@@ -26,7 +26,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "agrees", *sys.argv[
 @pytest.mark.parametrize("march", ["x86-64-v3", "x86-64"])
 def test_all_kernels_agree_with_their_oracles(march):
     """AVX2 with 16 registers of 8; SSE with vectors of 4."""
-    files = [f"tests/test_{what}kernel.py" for what in ("", "mlp_", "set_")]
+    files = [f"tests/test_{what}.py" for what in ("kernel", "mlp_kernel", "set_kernel", "convolution")]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, march, *files], cwd=ROOT, capture_output=True, text=True
     )

@@ -127,12 +127,14 @@ inline double total(Vector x) {
 // Floats on cache lines of their own, zeros at first: a vector across two lines costs twice.
 class Buffer {
  public:
-  explicit Buffer(int64_t size) : lines_((size + kLanes - 1) / kLanes) {}
+  explicit Buffer(int64_t size) : lines_((size + kFloats - 1) / kFloats) {}
   float* data() { return lines_[0].values; }
 
  private:
+  static constexpr int64_t kFloats = 16;
+  // Whole: what lay between the floats of a shorter one would be padding, which nobody sets to zero.
   struct alignas(64) Line {
-    float values[kLanes];
+    float values[kFloats];
   };
   std::vector<Line> lines_;
 };
