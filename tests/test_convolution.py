@@ -142,3 +142,24 @@ def test_other_backends_keep_their_own_convolution(monkeypatch):
     assert "conv_general_dilated" not in program()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert "conv_general_dilated" in program()
+
+
+@pytest.mark.parametrize("shared", ["neither", "images", "kernel"])
+def test_clients_side_by_side(shared, way):
+    """Two batches of clients, [2, 3, ...]; images that the outer one shares, a kernel that all clients share."""
+    keys = jax.random.split(jax.random.key(2), 2)
+    x = jax.random.normal(keys[0], (3, 5, 4, 4, 3) if shared == "images" else (2, 3, 5, 4, 4, 3))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 9) if shared == "kernel" else (2, 3, 3, 3, 3, 9))
+    axes = (None if shared == "images" else 0, None if shared == "kernel" else 0)
+    names = ("NHWC", "HWIO", "NHWC")
+
+    def all_clients(function):
+        def one(x, kernel):
+            return jnp.sum(jnp.sin(function(x, kernel, (1, 1), "SAME", dimension_numbers=names)))
+
+        one = jax.value_and_grad(one, (0, 1))
+        return jax.jit(jax.vmap(jax.vmap(one, (0, axes[1])), axes))(x, kernel)
+
+    found, expected = (jax.tree.leaves(all_clients(f)) for f in (convolution.convolve, NATIVE))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -57,7 +57,7 @@ def _call(target: str, shape: tuple[int, ...], window: Window, left: Array, righ
     names = ("stride_rows", "stride_columns", "top", "left")
     values = (*window.strides, *(before for before, _ in window.pads))
     attributes = {name: np.int64(value) for name, value in zip(names, values, strict=True)}
-    return jax.ffi.ffi_call(target, result, vmap_method="sequential")(left, right, **attributes)
+    return jax.ffi.ffi_call(target, result, vmap_method="expand_dims")(left, right, **attributes)
 
 
 def _differentiable(call: Callable[..., Array]) -> Any:

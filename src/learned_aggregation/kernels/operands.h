@@ -1,10 +1,12 @@
-// What XLA gives a kernel: arrays of floats whose leading dimensions are a batch (inner problems, antithetic arms).
+// What XLA gives a kernel: arrays whose leading dimensions are a batch (clients, inner problems, antithetic arms).
 
 #ifndef LEARNED_AGGREGATION_OPERANDS_H_
 #define LEARNED_AGGREGATION_OPERANDS_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -30,6 +32,22 @@ struct Batch {
   size_t rank;
   int64_t size = 1;
 };
+
+// Where each of the batch's elements begins in an operand whose leading dimensions are those of the batch or 1.
+inline std::vector<int64_t> offsets(xla::ffi::Span<const int64_t> batch, xla::ffi::Span<const int64_t> dims) {
+  int64_t size = 1;
+  for (size_t d = batch.size(); d < dims.size(); ++d) size *= dims[d];
+  std::vector<int64_t> found = {0};
+  int64_t stride = size;
+  for (size_t d = batch.size(); d-- > 0;) {
+    std::vector<int64_t> longer;
+    for (int64_t i = 0; i < batch[d]; ++i)
+      for (int64_t offset : found) longer.push_back(offset + (dims[d] == 1 ? 0 : i * stride));
+    stride *= dims[d];
+    found = std::move(longer);
+  }
+  return found;
+}
 
 }  // namespace learned_aggregation
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "matrices.h"
+#include "operands.h"
 #include "vectors.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace learned_aggregation {
 namespace {  // internal linkage, as in matrices.h
@@ -268,22 +268,6 @@ class Perceptron {
         });
   }
 };
-
-// Where each of the batch's elements begins in an operand whose leading dimensions are those of the batch or 1.
-std::vector<int64_t> offsets(xla::ffi::Span<const int64_t> batch, xla::ffi::Span<const int64_t> dims) {
-  int64_t size = 1;
-  for (size_t d = batch.size(); d < dims.size(); ++d) size *= dims[d];
-  std::vector<int64_t> found = {0};
-  int64_t stride = size;
-  for (size_t d = batch.size(); d-- > 0;) {
-    std::vector<int64_t> longer;
-    for (int64_t i = 0; i < batch[d]; ++i)
-      for (int64_t offset : found) longer.push_back(offset + (dims[d] == 1 ? 0 : i * stride));
-    stride *= dims[d];
-    found = std::move(longer);
-  }
-  return found;
-}
 
 }  // namespace
 }  // namespace learned_aggregation

@@ -75,30 +75,32 @@ Taps taps_of_input(const Shape& s) {
 // Images of few channels with their padding, so that a row of the window is one tap of columns * channels: a tap of
 // three channels would be over before it has begun.
 struct Widened {
+  explicit Widened(const Shape& s) : shape(s), images(0) {
+    shape.height = (s.out_height - 1) * s.stride_rows + s.rows;
+    shape.width = (s.out_width - 1) * s.stride_columns + s.columns;
+    shape.top = shape.left = 0;
+    images = Buffer(s.images * shape.height * shape.width * s.channels);
+  }
+
+  // The images x inside of their padding, which stays 0.
+  const float* fill(const Shape& s, const float* x) {
+    float* to = images.data();
+    const int64_t begin = std::max<int64_t>(0, -s.left), end = std::min(s.width, shape.width - s.left);
+    for (int64_t b = 0; b < s.images; ++b)
+      for (int64_t y = 0; y < shape.height; ++y, to += shape.width * s.channels) {
+        const int64_t row = y - s.top;
+        if (row < 0 || row >= s.height || begin >= end) continue;
+        const float* from = x + ((b * s.height + row) * s.width + begin) * s.channels;
+        std::memcpy(to + (begin + s.left) * s.channels, from, sizeof(float) * (end - begin) * s.channels);
+      }
+    return images.data();
+  }
+
   Shape shape;
   Buffer images;
 };
 
 bool is_narrow(const Shape& s) { return s.channels < kLanes && s.columns > 1; }
-
-Widened widen(const Shape& s, const float* x) {
-  const int64_t height = (s.out_height - 1) * s.stride_rows + s.rows;
-  const int64_t width = (s.out_width - 1) * s.stride_columns + s.columns;
-  Widened made{s, Buffer(s.images * height * width * s.channels)};
-  made.shape.height = height;
-  made.shape.width = width;
-  made.shape.top = made.shape.left = 0;
-  float* to = made.images.data();
-  const int64_t begin = std::max<int64_t>(0, -s.left), end = std::min(s.width, width - s.left);
-  for (int64_t b = 0; b < s.images; ++b)
-    for (int64_t y = 0; y < height; ++y, to += width * s.channels) {
-      const int64_t row = y - s.top;
-      if (row < 0 || row >= s.height || begin >= end) continue;
-      const float* from = x + ((b * s.height + row) * s.width + begin) * s.channels;
-      std::memcpy(to + (begin + s.left) * s.channels, from, sizeof(float) * (end - begin) * s.channels);
-    }
-  return made;
-}
 
 // Of widened images: a row of the window is a tap.
 Taps taps_of_rows(const Shape& s) {

@@ -51,7 +51,8 @@ inline Vector clip(Vector x, float bound) {
 }
 
 // Keeps a vector in a register: GCC would load it again for each of its uses.
-inline void keep(Vector& v) {
+template <typename V>
+inline void keep(V& v) {
 #if defined(__AVX512F__)
   asm("" : "+v"(v));
 #elif defined(__AVX__)
