@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from learned_aggregation.federated import client_work
+from learned_aggregation.federated import client_order, client_work
 from learned_aggregation.federated.client_order import in_turn
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.local_training import local_training
@@ -49,13 +49,29 @@ def batches(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_but_mlps_run_in_turn(name):
+def test_all_but_mlps_run_in_turn(name, monkeypatch):
+    monkeypatch.setattr(client_order, "SMALL", 0)
     one = task(name)
     server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
     assert in_turn(one, server, batches(name), jax.random.key(0)) == (name != "mlp")
 
 
+@pytest.mark.parametrize("images", [1, 4])
+def test_small_ones_run_side_by_side(images, monkeypatch):
+    """What one step's two convolutions and the last layer read and write, counted by hand for the images of a batch."""
+    first = images * (6 * 6 * 2 + 3 * 3 * 4) + 3 * 3 * 2 * 4
+    second = images * (3 * 3 * 4 + 3 * 3 * 6) + 3 * 3 * 4 * 6
+    last = images * (6 + CLASSES) + 6 * CLASSES
+    one, total = task("conv"), 4 * (first + second + last)
+    server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
+    data = jax.tree.map(lambda leaf: leaf[:, :, :images], batches("conv"))
+    for small, expected in ((total, False), (total - 1, True)):
+        monkeypatch.setattr(client_order, "SMALL", small)
+        assert in_turn(one, server, data, jax.random.key(0)) is expected
+
+
 def test_side_by_side_on_other_backends(monkeypatch):
+    monkeypatch.setattr(client_order, "SMALL", 0)
     one = task("conv")
     server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -81,6 +97,7 @@ def test_both_orders_agree(name, monkeypatch):
 
         return run(jnp.array([0.05, 0.1]))
 
+    monkeypatch.setattr(client_work, "in_turn", lambda *_: True)
     turned = found()
     monkeypatch.setattr(client_work, "in_turn", lambda *_: False)
     for a, b in zip(turned, found(), strict=True):
