@@ -66,6 +66,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "nesterov_0.7": ("--optimizer", "diloco", "--learning_rate", "0.7", "--beta", "0.6"),
     "nesterov_1.0": ("--optimizer", "diloco", "--learning_rate", "1.0", "--beta", "0.6"),
     "lagg-set": ("--optimizer", "fedlagg-set", "--test_checkpoint", "lagg-set"),
+    "lagg-bank": ("--optimizer", "fedlagg-set", "--test_checkpoint", "lagg-bank"),
 }
 
 

@@ -78,8 +78,8 @@ def claims() -> list[Claim]:
         ),
         Claim(
             "aggregators",
-            "5. FedAvg (lagg-set with its network off), Nesterov, lagg-set; IID, a font per client, two classes per "
-            "client: rounds to FedAvg's last masked loss, the probe after equal rounds",
+            "5. FedAvg (lagg-set with its network off), Nesterov, lagg-set, lagg-bank; IID, a font per client, two "
+            "classes per client: rounds to FedAvg's last masked loss, the probe after equal rounds",
             (*table, "aggregators"),
             _aggregators,
         ),
@@ -188,7 +188,7 @@ def _aggregators(found: Any) -> Verdict:
         for partition, methods in found.items()
     )
     whole = len(found) == 3 and all(
-        len(methods) >= 4 and all(one["probe"]["seeds"] >= SEEDS for one in methods.values())
+        len(methods) >= 5 and all(one["probe"]["seeds"] >= SEEDS for one in methods.values())
         for methods in found.values()
     )
     return Verdict(figure, spread, whole)
