@@ -90,6 +90,18 @@ class Traffic(NamedTuple):
     down: float
 
 
+class Prefix(NamedTuple):
+    """What the first layers of a model make of an example; where they are frozen it is computed once and kept.
+
+    layers: how many layers it depends on, as FreezeOut counts them: the embedding is one.
+    fields: (params, batch) -> further fields of the batch, leaves [B, ...]; `loss` of a batch that has them does
+      without those layers, and is the same to rounding.
+    """
+
+    layers: int
+    fields: Callable[[Params, Batch], Batch]
+
+
 class Task(NamedTuple):
     """An inner problem's model and loss, independent of the data behind it.
 
@@ -103,6 +115,7 @@ class Task(NamedTuple):
     features: (params, model_state, batch) -> [B, D], what probes learn from; None for a task without.
     pictures: (params, key, batch) -> uint8 [B, columns, h, w, 3] for the report, made on the host; None for a task
       without.
+    prefix: of a task whose first layers see an example alone, without what the key draws; None for others.
     """
 
     name: str
@@ -113,6 +126,7 @@ class Task(NamedTuple):
     metrics: tuple[Metric, ...] = (Metric("loss"),)
     features: Callable[[Params, ModelState, Batch], Float[Array, "B D"]] | None = None
     pictures: Callable[[Params, Key, Batch], np.ndarray] | None = None
+    prefix: Prefix | None = None
 
 
 class ClientUpdate(NamedTuple):

@@ -9,6 +9,7 @@ from learned_aggregation.build.data import TaskData, train_data
 from learned_aggregation.build.parts import later_phases, make_parts, round_sizes
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.data.streaming import evaluation_examples
+from learned_aggregation.errors import UserError
 from learned_aggregation.meta_testing.evaluation import chunked
 from learned_aggregation.meta_testing.program import Probe, Setting, Shared
 from learned_aggregation.problems.inner_problem import population
@@ -29,6 +30,11 @@ def meta_test(
     sizes = round_sizes(config)
     clients = population(shared.train, sizes.num_grads) if isinstance(shared.train, FederatedData) else 0
     later = later_phases(config, loaded, clients or config.num_clients or sizes.num_grads)
+    if not isinstance(shared.train, FederatedData) and any(phase.stored for phase in later):
+        raise UserError(
+            "freezing.store_features: expected data that lies on the device whole, got a stream. Raise device_data_mb, "
+            "or leave store_features (or augment) out."
+        )
     return Setting(sizes, make_parts(config, loaded), later, _probe(config, loaded)), shared
 
 

@@ -1,6 +1,6 @@
 """A config's round: task, clients, compressors and aggregator as `Parts`, and what a round costs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optax
@@ -8,6 +8,7 @@ import optax
 from learned_aggregation.build.data import TaskData
 from learned_aggregation.build.rule import make_aggregator, rates_of
 from learned_aggregation.config.resolve import Config
+from learned_aggregation.errors import UserError
 from learned_aggregation.federated import round as one_round
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients import ADAPTIVE, DATA_PARALLEL, LOCAL_OPTIMIZERS
@@ -16,10 +17,11 @@ from learned_aggregation.federated.local_training import LocalTraining, local_tr
 from learned_aggregation.federated.mlp_sgd import sgd_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.meta_testing.program import Phase, Rates
+from learned_aggregation.meta_testing.stored import Stored
 from learned_aggregation.problems.freezeout import Change, FreezeOut, changes, check_freezeout, layer_indices
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.problems.mup import in_mup, infer_factors, shapes_of
-from learned_aggregation.problems.phases import Length, enter, freezeout
+from learned_aggregation.problems.phases import Length, all_params, enter, freezeout
 from learned_aggregation.problems.task_augmentation import Augmentation, augment, augment_task
 from learned_aggregation.registry import checked
 from learned_aggregation.ssl.habits import accumulated
@@ -101,18 +103,43 @@ def _length(config: Config) -> Length:
 
 
 def later_phases(config: Config, loaded: TaskData, population: int) -> tuple[Phase, ...]:
-    """The phases of a meta-test after its first."""
+    """The phases of a meta-test after its first.
+
+    Raises:
+      UserError: features that are to be stored of a run that has none.
+    """
     plan = freezing_plan(config)
     if plan is None:
         return ()
+    found = frozen_changes(config, loaded)[1:]
+    stored, prefix = _stored(config, loaded.task, found) if plan.store_features else None, loaded.task.prefix
 
     def phase(change: Change) -> Phase:
         def entered(theta: Theta, parts: Parts, server: Server) -> Server:
             return enter(theta, parts, plan, change.frozen, server, population)
 
-        return Phase(change.round, make_parts(config, loaded, frozen=change.frozen), entered)
+        there = prefix is not None and change.frozen >= prefix.layers
+        parts = make_parts(config, loaded, frozen=change.frozen)
+        return Phase(change.round, parts, entered, stored if there else None)
 
-    return tuple(phase(change) for change in frozen_changes(config, loaded)[1:])
+    return tuple(phase(change) for change in found)
+
+
+def _stored(config: Config, task: Task, later: Sequence[Change]) -> Stored:
+    where, prefix = "freezing.store_features", task.prefix
+    if prefix is None:
+        raise UserError(
+            f"{where}: expected a task whose first blocks see whole images, got {task.name!r} without. Set "
+            "objective='localmim' and objective_options.mask_after, or leave store_features out."
+        )
+    if not any(change.frozen >= prefix.layers for change in later):
+        most = max((change.frozen for change in later), default=0)
+        raise UserError(
+            f"{where}: expected a run in which the embedding and the first {prefix.layers - 1} blocks freeze "
+            f"before its last round, got {most} frozen layers at most. Lower objective_options.mask_after or "
+            "freezing.t0, or leave store_features out."
+        )
+    return Stored(all_params, prefix.fields, where, config.device_data_mb)
 
 
 def _parametrization(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from learned_aggregation.data.streaming import Data, windows_of
 from learned_aggregation.devices.parallel import compiler_options, everywhere, map_jobs
 from learned_aggregation.meta_testing.evaluation import evaluate_split
+from learned_aggregation.meta_testing.stored import Stored, check_size, storing
 from learned_aggregation.problems.inner_problem import RoundSizes, training_problem
 from learned_aggregation.types import (
     Batch,
@@ -46,11 +47,14 @@ class Phase(NamedTuple):
 
     make_parts: rates -> the parts of a round.
     enter: (theta, these parts, the server of the phase before) -> the server that this one starts with.
+    stored: further fields of the training examples, computed where the first phase that has it begins, or the run is
+      resumed; they are no part of what is saved.
     """
 
     start: int
     make_parts: Callable[[Rates], Parts]
     enter: Callable[[Theta, Parts, Server], Server]
+    stored: Stored | None = None
 
 
 class Saved(NamedTuple):
@@ -142,6 +146,9 @@ class Program:
         self._start = jax.jit(self._starting, compiler_options=compiler_options())
         self._segments: dict[tuple[int, int], Callable[..., Any]] = {}
         self._probes: dict[int, Callable[..., Any]] = {}
+        self._storing = {
+            phase.stored: storing(phase.stored, mesh, budget.chunk) for phase in self._phases if phase.stored
+        }
 
     def run(
         self,
@@ -165,6 +172,8 @@ class Program:
           on_end: called with the task and the servers, leaves [jobs, ...], after the last round.
         Returns:
           None where `saving.stop` ended it.
+        Raises:
+          UserError: stored fields that are too large.
         """
         num_jobs, devices = len(seeds), self._mesh.size
         filled = -(-num_jobs // devices) * devices  # the last job is repeated until the devices are full
@@ -174,6 +183,9 @@ class Program:
         jobs = (filled_rates, keys)
         with windows_of(shared.train, everywhere(self._mesh)) as windows:
             window = shared._replace(train=next(windows))
+            for stored in self._storing:
+                servers = jax.eval_shape(self._starting, window, jobs)[0]
+                check_size(stored, self._mesh, window.train, servers)
             resumed = None if saving is None else saving.load(lambda done: self._shapes(window, jobs, done))
             if resumed is None:
                 state, metrics = self._start(window, jobs)
@@ -183,14 +195,22 @@ class Program:
                 losses = [resumed.losses] if done else []
                 at = range(len(self._rounds(done)))
                 evaluated = [{name: v[:, e] for name, v in resumed.evaluated.items()} for e in at]
+            held, fields = None, {}
             for following in self._rounds(self._budget.rounds):
                 if following <= done:
                     continue
                 phase = self._phase(done)
                 if phase and self._phases[phase].start == done:
                     state = self._enter(phase)(window, jobs, state)
+                wanted = self._phases[phase].stored
+                if wanted is not held:
+                    held, fields = (
+                        wanted,
+                        {} if wanted is None else self._storing[wanted](window.train, state),
+                    )
                 segment = self._segment(phase, following - done)
-                state, loss, metrics = segment(window, filled_rates, keys, jnp.full(filled, done), state)
+                rounds = jnp.full(filled, done)
+                state, loss, metrics = segment(window, filled_rates, keys, rounds, state, fields)
                 window = shared._replace(train=next(windows))
                 jax.block_until_ready(losses[-1:])  # no more than two segments, and their windows, in flight
                 losses.append(loss)
@@ -299,29 +319,30 @@ def _start(setting: Setting, shared: Shared, rates: Rates, key: Key) -> tuple[Se
 def _segment(setting: Setting, length: int, mesh: Mesh, chunk: int | None) -> Callable[..., Any]:
     """The jitted program of `length` rounds and an evaluation, for all jobs."""
 
-    def job(shared: Shared, one: tuple[Rates, Key, Array, Server]):
-        rates, key, done, server = one
+    def job(shared: Shared, one: tuple[Rates, Key, Array, Server, Batch]):
+        rates, key, done, server, fields = one
         parts = setting.make_parts(rates)
         problem = training_problem(parts, setting.sizes)
 
         def step(server: Server, round_index: Array):
             round_key = jax.random.fold_in(key, round_index)
-            return problem.advance(shared.theta, server, _datas(shared), round_key)
+            return problem.advance(shared.theta, server, _datas(shared, fields), round_key)
 
         server, losses = jax.lax.scan(step, server, done + jnp.arange(length))
         return server, losses, _evaluate(parts.task, shared, server)
 
     mapped = map_jobs(job, mesh, chunk)
 
-    def program(shared, rates, keys, done, state):
-        return mapped(shared, (rates, keys, done, state))
+    def program(shared, rates, keys, done, state, fields):
+        return mapped(shared, (rates, keys, done, state, fields))
 
     return jax.jit(program, donate_argnums=4, compiler_options=compiler_options())
 
 
-def _datas(shared: Shared) -> dict[str, FederatedData]:
-    """`Program.run` passes a window in place of a stream."""
-    return {"train": cast(FederatedData, shared.train)}
+def _datas(shared: Shared, fields: Batch = MappingProxyType({})) -> dict[str, FederatedData]:
+    """`Program.run` passes a window in place of a stream; `fields` are a job's further ones of its examples."""
+    train = cast(FederatedData, shared.train)
+    return {"train": train._replace(examples={**train.examples, **fields})}
 
 
 def _evaluate(task: Task, shared: Shared, server: Server) -> dict[str, Array]:

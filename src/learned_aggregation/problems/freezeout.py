@@ -30,6 +30,8 @@ class FreezeOut(NamedTuple):
     phases: how many times the set of frozen layers changes at most; between its end and the next change a layer has the
       rate zero, but is still sent.
     tokens: the class token and the positions freeze too, with the patch embedding (layer 0).
+    store_features: once the first layers are frozen that see an example whole (a task's `Prefix`), what they make of
+      the training examples is computed once and kept on the device.
     """
 
     t0: float = 0.8
@@ -39,6 +41,7 @@ class FreezeOut(NamedTuple):
     warmup: int = 0
     phases: int = 4
     tokens: bool = True
+    store_features: bool = False
 
 
 def check_freezeout(where: str, options: Mapping[str, Any]) -> FreezeOut:
@@ -66,6 +69,11 @@ def check_freezeout(where: str, options: Mapping[str, Any]) -> FreezeOut:
         ("shape", plan.shape in SHAPES, f"one of {', '.join(SHAPES)}"),
         ("warmup", plan.warmup >= 0, "a whole number of at least 0"),
         ("phases", 1 <= plan.phases <= 8, "a whole number from 1 to 8"),
+        (
+            "store_features",
+            plan.tokens or not plan.store_features,
+            "False with tokens=False, which go on moving",
+        ),
     )
     for name, fits, expected in ranges:
         if not fits:

@@ -15,10 +15,8 @@ from jaxtyping import Array, Float
 
 from learned_aggregation.errors import UserError
 from learned_aggregation.split.array_file import cached, short_hash, tree_hash
-from learned_aggregation.ssl.encoder import embed, run_blocks
-from learned_aggregation.ssl.localmim import LocalMIM, after_prefix, measure_predictions, predict
-from learned_aggregation.ssl.masks import draw_mask
-from learned_aggregation.types import Key, Metrics, Params
+from learned_aggregation.ssl.localmim import LocalMIM, kept_blocks, stored_outputs
+from learned_aggregation.types import Params
 
 FIRST = ("embed", "class_token", "positions")
 
@@ -37,14 +35,6 @@ def prefix_of(mim: LocalMIM, params: Params) -> Params:
         )
     layers = {f"layer_{i}": params["layers"][f"layer_{i}"] for i in range(after)}
     return {**{name: params[name] for name in FIRST}, "layers": layers}
-
-
-def whole_images(
-    mim: LocalMIM, params: Params, images: Float[Array, "B h w c"]
-) -> Float[Array, "B taps 1+N D"]:
-    """What the prefix makes of whole images: its input, then the outputs of its blocks."""
-    tokens = embed(params, mim.sizes, images)
-    return jnp.stack([tokens, *run_blocks(params, mim.sizes, tokens, 0, mim.options.mask_after)], axis=1)
 
 
 def stored_features(
@@ -66,7 +56,7 @@ def stored_features(
       RunError: the disk refused.
     """
     prefix = prefix_of(mim, params)
-    compute = jax.jit(lambda prefix, part: whole_images(mim, prefix, inputs({"image": part})))
+    compute = jax.jit(lambda prefix, part: stored_outputs(mim, prefix, inputs({"image": part})))
 
     def build() -> dict[str, np.ndarray]:
         parts = [
@@ -83,21 +73,7 @@ def stored_features(
         "images": tree_hash({"image": np.asarray(images)}),
         "blocks": mim.options.mask_after,
     }
-    shape = (len(images), mim.options.mask_after + 1, sizes.patches + 1, sizes.hidden)
+    shape = (len(images), len(kept_blocks(mim)), sizes.patches + 1, sizes.hidden)
     template = {"features": jax.ShapeDtypeStruct(shape, jnp.float32)}
     path = directory / f"features_{short_hash(about)}.safetensors"
     return jnp.asarray(cached(path, about, template, build, say)["features"])
-
-
-def measure_features(
-    mim: LocalMIM,
-    params: Params,
-    weights: Float[Array, "stages"],
-    key: Key,
-    features: Float[Array, "B taps 1+N D"],
-    images: Float[Array, "B h w c"],
-) -> Metrics:
-    """`localmim.measure` from stored features: the same mask from the same key; the images are the targets' alone."""
-    mask = draw_mask(key, len(images), mim.sizes.patches, mim.options.mask_ratio)
-    outputs = after_prefix(mim, params, mask, list(jnp.moveaxis(features, 1, 0)))
-    return measure_predictions(mim, weights, mask, predict(mim, params, mask, outputs), images)

@@ -34,11 +34,13 @@ from learned_aggregation.ssl.stages import (
 from learned_aggregation.ssl.targets import TARGETS
 from learned_aggregation.tasks.flax_task import image_inputs, image_scaling
 from learned_aggregation.tasks.objectives import Objective
-from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Task
+from learned_aggregation.types import Batch, Dataset, Key, Metric, Metrics, ModelState, Params, Prefix, Task
 
 CAP = 3.0
 """Times the loss of predicting zeros, where an untrained decoder starts."""
 CURRICULUM = "curriculum"
+STORED = "prefix_outputs"
+"""The field of a batch with what `stored_outputs` made of its images."""
 
 
 class Options(NamedTuple):
@@ -113,7 +115,7 @@ def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
         return init_params(mim, key), {"step": jnp.zeros(())} if curriculum else ()
 
     def loss(params: Params, model_state: ModelState, key: Key, batch: Batch):
-        found = measure(mim, params, mim.weights(model_state), key, inputs(batch))
+        found = measure(mim, params, mim.weights(model_state), key, inputs(batch), batch.get(STORED))
         means = {metric: jnp.mean(values) for metric, values in found.items()}
         after = {"step": model_state["step"] + 1} if model_state else ()
         return means.pop("loss"), (after, means)
@@ -127,12 +129,17 @@ def localmim(name: str, model: Any, dataset: Dataset, **options: Any) -> Task:
     def pictures(params: Params, key: Key, batch: Batch) -> np.ndarray:
         return draw_reconstructions(mim, params, key, inputs(batch), shown)
 
+    def fields(params: Params, batch: Batch) -> Batch:
+        return {STORED: stored_outputs(mim, params, inputs(batch))}
+
     stage_metrics = (Metric(f"stage_{i + 1}") for i in range(len(mim.stages)))
     metrics = (Metric("loss"), Metric("reconstruction"), *stage_metrics)
     sample = np.asarray(images[:64])
     shown = drawn_as(sample, scale, shift)
     cap = _cap(mim, inputs({"image": jnp.asarray(sample)}))
-    return Task(name, init, loss, evaluate, cap, metrics, of_images, pictures)
+    # Not without `mask_after`: the embedding is cheaper than reading what it makes.
+    prefix = Prefix(mim.options.mask_after + 1, fields) if mim.options.mask_after else None
+    return Task(name, init, loss, evaluate, cap, metrics, of_images, pictures, prefix)
 
 
 def make_localmim(
@@ -179,20 +186,14 @@ def measure(
     weights: Float[Array, "stages"],
     key: Key,
     images: Float[Array, "B h w c"],
+    stored: Float[Array, "B taps 1+N D"] | None = None,
 ) -> Metrics:
-    """The metrics of each example, [B]."""
-    mask, predictions = reconstruct(mim, params, key, images)
-    return measure_predictions(mim, weights, mask, predictions, images)
+    """The metrics of each example, [B].
 
-
-def measure_predictions(
-    mim: LocalMIM,
-    weights: Float[Array, "stages"],
-    mask: Mask,
-    predictions: list[Float[Array, "B n d"]],
-    images: Float[Array, "B h w c"],
-) -> Metrics:
-    """`measure`, of predictions that are there."""
+    Args:
+      stored: `stored_outputs` of the images, which are the targets' alone then; the same key draws the same mask.
+    """
+    mask, predictions = reconstruct(mim, params, key, images, stored)
     losses = jnp.stack(
         [
             _masked_mean(jnp.mean((guess - cells) ** 2, axis=-1), hidden_share(mask, mim.sizes, stage.scale))
@@ -204,32 +205,46 @@ def measure_predictions(
 
 
 def reconstruct(
-    mim: LocalMIM, params: Params, key: Key, images: Float[Array, "B h w c"]
+    mim: LocalMIM,
+    params: Params,
+    key: Key,
+    images: Float[Array, "B h w c"],
+    stored: Float[Array, "B taps 1+N D"] | None = None,
 ) -> tuple[Mask, list[Float[Array, "B n d"]]]:
     """The mask that `key` draws, and each stage's predictions for all of its cells."""
     mask = draw_mask(key, len(images), mim.sizes.patches, mim.options.mask_ratio)
-    return mask, predict(mim, params, mask, block_outputs(mim, params, mask, images))
+    whole = stored_outputs(mim, params, images) if stored is None else stored
+    return mask, predict(mim, params, mask, block_outputs(mim, params, mask, whole))
+
+
+def kept_blocks(mim: LocalMIM) -> list[int]:
+    """The blocks before the mask whose outputs are used later: the stages', and the last; -1 is the embedding."""
+    after = mim.options.mask_after
+    return sorted({stage.tap for stage in mim.stages if stage.tap < after} | {after - 1})
+
+
+def stored_outputs(
+    mim: LocalMIM, params: Params, images: Float[Array, "B h w c"]
+) -> Float[Array, "B taps 1+N D"]:
+    """What the `kept_blocks` make of whole images."""
+    tokens = embed(params, mim.sizes, images)
+    outputs = [*run_blocks(params, mim.sizes, tokens, 0, mim.options.mask_after), tokens]
+    return jnp.stack([outputs[block] for block in kept_blocks(mim)], axis=1)
 
 
 def block_outputs(
-    mim: LocalMIM, params: Params, mask: Mask, images: Float[Array, "B h w c"]
-) -> list[Float[Array, "B 1+V D"]]:
-    """Each block's output at the visible patches; those before `mask_after` saw the whole image."""
-    after, sizes = mim.options.mask_after, mim.sizes
-    tokens = embed(params, sizes, images)
-    return after_prefix(mim, params, mask, [tokens, *run_blocks(params, sizes, tokens, 0, after)])
-
-
-def after_prefix(
-    mim: LocalMIM, params: Params, mask: Mask, whole: list[Float[Array, "B 1+N D"]]
-) -> list[Float[Array, "B 1+V D"]]:
-    """Each block's output, from what the prefix made of the whole image: its input, then its blocks' outputs."""
-    seen = [keep_visible(tokens, mask) for tokens in whole]
-    return [*seen[1:], *run_blocks(params, mim.sizes, seen[-1], mim.options.mask_after, mim.sizes.layers)]
+    mim: LocalMIM, params: Params, mask: Mask, whole: Float[Array, "B taps 1+N D"]
+) -> dict[int, Float[Array, "B 1+V D"]]:
+    """The blocks' outputs at the visible patches, from `stored_outputs`: of the kept ones, and of all after them."""
+    after = mim.options.mask_after
+    seen = {block: keep_visible(whole[:, i], mask) for i, block in enumerate(kept_blocks(mim))}
+    return seen | dict(
+        enumerate(run_blocks(params, mim.sizes, seen[after - 1], after, mim.sizes.layers), after)
+    )
 
 
 def predict(
-    mim: LocalMIM, params: Params, mask: Mask, outputs: list[Float[Array, "B 1+V D"]]
+    mim: LocalMIM, params: Params, mask: Mask, outputs: dict[int, Float[Array, "B 1+V D"]]
 ) -> list[Float[Array, "B n d"]]:
     """Each stage's predictions from the blocks' outputs."""
     decoders = [params["decoders"][f"stage_{i + 1}"] for i in range(len(mim.stages))]
