@@ -1,4 +1,4 @@
-"""FLOPs of a gradient step with frozen layers, as XLA counts them in the compiled program."""
+"""FLOPs (as XLA counts them in the compiled program) and seconds of a gradient step with frozen layers."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ from learned_aggregation.problems.freezeout import (
 from learned_aggregation.problems.freezing import whole
 from learned_aggregation.problems.phases import frozen_mask
 from learned_aggregation.ssl.encoder import Encoder, encode, init_encoder
-from learned_aggregation.ssl.localmim import Options, init_params, make_localmim, measure
+from learned_aggregation.ssl.localmim import Options, init_params, make_localmim, measure, stored_outputs
 from learned_aggregation.ssl.masks import draw_mask
 from learned_aggregation.tasks.models.vit import VisionTransformer
 
@@ -58,10 +58,12 @@ def flops(layers: int, frozen: int, decoders: bool) -> float:
     return float(analysis["flops"])
 
 
-def gradient(layers: int, frozen: int, decoders: bool) -> tuple[Any, tuple[Any, ...]]:
-    """(the jitted gradient, its arguments)."""
+def gradient(
+    layers: int, frozen: int, decoders: bool, mask_after: int = 0, stored: bool = False
+) -> tuple[Any, tuple[Any, ...]]:
+    """(the jitted gradient, its arguments); with `stored`, of LocalMIM's loss from stored features."""
     model = VisionTransformer(4, HIDDEN, 4 * HIDDEN, 4, layers, 1)
-    mim = make_localmim("cost", model, (SIDE, SIDE, 3), Options())
+    mim = make_localmim("cost", model, (SIDE, SIDE, 3), Options(mask_after=mask_after))
     sizes: Encoder = mim.sizes
     key = jax.random.key(0)
     params = init_params(mim, key) if decoders else init_encoder(key, sizes)
@@ -69,20 +71,48 @@ def gradient(layers: int, frozen: int, decoders: bool) -> tuple[Any, tuple[Any, 
     moving, still = without(mask, params), without(jax.tree.map(lambda hidden: not hidden, mask), params)
     images = jax.random.uniform(key, (BATCH, SIDE, SIDE, 3))
     weights = jnp.ones(len(mim.stages))
+    kept = stored_outputs(mim, params, images) if stored else None
 
-    def loss(moving: Any, still: Any, images: Any) -> Any:
+    def loss(moving: Any, still: Any, images: Any, kept: Any) -> Any:
         all_of_them = whole(moving, still)
         if decoders:
-            return jnp.mean(measure(mim, all_of_them, weights, key, images)["loss"])
+            return jnp.mean(measure(mim, all_of_them, weights, key, images, kept)["loss"])
         outputs = encode(all_of_them, sizes, images, draw_mask(key, BATCH, sizes.patches, 0.75))
         return jnp.mean(outputs[-1] ** 2)
 
-    return jax.jit(jax.grad(loss)), (moving, still, images)
+    return jax.jit(jax.grad(loss)), (moving, still, images, kept)
 
 
 def timed(layers: int, frozen: tuple[int, ...], rounds: int = 15) -> dict[str, Any]:
     """Of LocalMIM's whole gradient, decoders too: the median seconds over those of none frozen, and the FLOPs."""
-    made = [gradient(layers, count, decoders=True) for count in frozen]
+    ratio, flops = paired([gradient(layers, count, decoders=True) for count in frozen], rounds)
+    return {"frozen": list(frozen), "ratio": ratio, "flops": flops}
+
+
+def masked(layers: int, after: int, rounds: int = 15) -> dict[str, Any]:
+    """Of LocalMIM's whole gradient, over that with the mask before the first block, measured in turn.
+
+    moving: with `mask_after`, nothing frozen. still: the prefix is frozen, in both. stored: from stored features.
+    pays: the share of a run for which the prefix must be frozen, so that `mask_after` and storing cost as much as
+    masking first; None: it never does.
+    """
+
+    def ratios(frozen: int, others: tuple[bool, ...]) -> tuple[list[float], list[float]]:
+        first = gradient(layers, frozen, decoders=True)
+        return paired([first, *(gradient(layers, frozen, True, after, stored) for stored in others)], rounds)
+
+    before, then = ratios(0, (False,)), ratios(after + 1, (False, True))
+    found: dict[str, Any] = {"mask_after": after}
+    for name, moving, (_, still, stored) in zip(
+        ("seconds", "flops"), (one[1] for one in before), then, strict=True
+    ):
+        pays = (moving - 1) / (moving - stored) if stored < 1 else None
+        found[name] = {"moving": moving, "still": still, "stored": stored, "pays": pays}
+    return found
+
+
+def paired(made: list[tuple[Any, tuple[Any, ...]]], rounds: int) -> tuple[list[float], list[float]]:
+    """(median seconds, FLOPs) of steps that are run in turn, over the first's."""
     compiled = [step.lower(*arguments).compile() for step, arguments in made]
     seconds = np.zeros((rounds, len(made)))
     for turn in range(-1, rounds):  # the first warms up
@@ -93,8 +123,4 @@ def timed(layers: int, frozen: tuple[int, ...], rounds: int = 15) -> dict[str, A
                 seconds[turn, i] = time.perf_counter() - start
     analyses: list[Any] = [step.cost_analysis() for step in compiled]
     counts = [float(analysis["flops"]) for analysis in analyses]
-    return {
-        "frozen": list(frozen),
-        "ratio": np.median(seconds / seconds[:, :1], axis=0).tolist(),
-        "flops": [count / counts[0] for count in counts],
-    }
+    return np.median(seconds / seconds[:, :1], axis=0).tolist(), [count / counts[0] for count in counts]

@@ -80,6 +80,16 @@ def test_cost_must_be_the_formula():
     assert not judged("cost", {"6": {**one, "encoder": 0.88, "phases": 0.88}}).met
 
 
+def test_stored_features_must_save_and_what_they_cost_before_is_said():
+    one = {"moving": 1.4, "still": 1.2, "stored": 0.9, "pays": 0.8}
+    verdict = judged("features", {"1": {"seconds": one, "flops": {**one, "pays": None}}})
+    assert verdict.met
+    assert verdict.figure == "mask_after 1: 0.75 of the seconds, 0.75 of the FLOPs"
+    assert "stored, pays from 80 % of a run on; " in verdict.spread
+    assert verdict.spread.endswith("stored, pays never")
+    assert not judged("features", {"1": {"seconds": {**one, "stored": 1.3}, "flops": one}}).met
+
+
 def test_the_aggregators_table_is_whole_and_says_when_it_is_reached(results):
     results["shards_lagg-set"] = rows((0.1, 0.15, 0.2), loss=(0.4, 0.05, 0.04))
     found = mim.aggregators("")

@@ -63,6 +63,12 @@ def claims() -> list[Claim]:
             _seconds,
         ),
         Claim(
+            "features",
+            "2. feature masking: a gradient step from stored features against one from images, measured in turn",
+            (*table, "features"),
+            _features,
+        ),
+        Claim(
             "bits",
             "3. bits up fall monotonically over phases; bits in all to a given probe accuracy",
             (*table, "bits"),
@@ -160,6 +166,28 @@ def _seconds(found: Any) -> Verdict:
         for frozen, ratio, flops in zip(found["frozen"], found["ratio"], found["flops"], strict=True)
     )
     return Verdict(figure, spread, found["ratio"][-1] < 1)
+
+
+def _features(found: Any) -> Verdict:
+    """Met if storing saves against running the same prefix; whether `mask_after` pays is said."""
+
+    def pays(share: float | None) -> str:
+        return "never" if share is None else f"from {100 * share:.0f} % of a run on"
+
+    figure = "; ".join(
+        f"mask_after {after}: {one['seconds']['stored'] / one['seconds']['still']:.2f} of the seconds, "
+        f"{one['flops']['stored'] / one['flops']['still']:.2f} of the FLOPs"
+        for after, one in found.items()
+    )
+    spread = "over a mask before the first block: " + "; ".join(
+        f"mask_after {after} {one[of]['moving']:.2f} of the {of} while it moves, {one[of]['still']:.2f} frozen, "
+        f"{one[of]['stored']:.2f} stored, pays {pays(one[of]['pays'])}"
+        for after, one in found.items()
+        for of in ("seconds", "flops")
+    )
+    return Verdict(
+        figure, spread, all(one["seconds"]["stored"] < one["seconds"]["still"] for one in found.values())
+    )
 
 
 def _bits(found: Any) -> Verdict:

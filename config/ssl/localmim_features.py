@@ -1,5 +1,6 @@
 # Feature masking: the first block sees whole images. Once it is frozen, what it makes of each image is computed once, kept
 # on the device and masked in the same order; the images no longer go through it. The losses are the same to rounding.
+# It is cheaper than the same run without storing; without mask_after a run is cheaper still (docs/ssl.md).
 # Source: the issue of masked modelling, after Brock et al., 2017, arXiv:1706.04983; `python -m benchmarks.mim features`.
 # Run:    python src/main.py --config config/ssl/localmim_features.py
 #         ... --cfg-options freezing.store_features=False      (the same run, images all the way)
