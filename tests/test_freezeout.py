@@ -12,9 +12,11 @@ from jax.sharding import Mesh
 
 from learned_aggregation import get_aggregator
 from learned_aggregation.aggregators import AGGREGATORS
+from learned_aggregation.devices.parallel import job_mesh
 from learned_aggregation.errors import UserError
 from learned_aggregation.federated.client_work import independently
 from learned_aggregation.federated.clients import LOCAL_OPTIMIZERS
+from learned_aggregation.federated.compressors import get_compressor
 from learned_aggregation.federated.local_training import local_training
 from learned_aggregation.federated.parts import assemble
 from learned_aggregation.federated.round import federated_round, init_server, traffic
@@ -30,6 +32,7 @@ from learned_aggregation.problems.freezeout import (
 )
 from learned_aggregation.problems.inner_problem import RoundSizes
 from learned_aggregation.problems.phases import Length, enter, freezeout
+from learned_aggregation.ssl import habits
 from learned_aggregation.types import FederatedData, Task
 
 LAYERS, ROUNDS, STEPS, CLIENTS = 3, 12, 3, 4
@@ -71,9 +74,9 @@ def straight():
     return task._replace(loss=loss)
 
 
-def parts_of(task, rule, optimizer, frozen, plan=PLAN, keep_state=False, steps=STEPS):
+def parts_of(task, rule, optimizer, frozen, plan=PLAN, keep_state=False, steps=STEPS, **compressors):
     work = independently(local_training(task, optimizer, keep_state))
-    return freezeout(assemble(task, work, rule), plan, Length(ROUNDS, steps), frozen)
+    return freezeout(assemble(task, work, rule, **compressors), plan, Length(ROUNDS, steps), frozen)
 
 
 def started(parts, theta=()):
@@ -178,11 +181,61 @@ def test_a_frozen_layer_is_bit_equal_and_not_sent_under_every_rule(name):
     assert sent[0] - sent[1] == 32 * (9 + 3 + 9)
 
 
-def test_a_state_of_another_form_is_refused():
+POWERSGD = get_compressor("powersgd", rank=1)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "compressors"),
+    [
+        (LOCAL_OPTIMIZERS["muon"](0.05), {}),
+        (habits.accumulated(LOCAL_OPTIMIZERS["adamw"](0.05), 2), {"compressor": POWERSGD}),
+        (optax.sgd(0.05), {"server_compressor": POWERSGD}),
+    ],
+    ids=["muon", "accumulated-powersgd", "powersgd-down"],
+)
+def test_states_of_tensors_in_other_forms_lose_the_frozen_ones(optimizer, compressors):
+    """Muon keeps markers for the tensors that are AdamW's, PowerSGD a row of matrices; a gradient is half gathered."""
+    rule = get_aggregator("fedavg")
+    parts = [parts_of(toy(), rule, optimizer, frozen, keep_state=True, **compressors) for frozen in (0, 2)]
+
+    @jax.jit
+    def run(server):
+        before = advance(parts[0], (), server, jax.random.key(2))
+        between = enter((), parts[1], PLAN, 2, before, CLIENTS)
+        return before, between, advance(parts[1], (), between, jax.random.key(3))
+
+    before, between, after = run(started(parts[0]))
+    kept = [
+        [leaf for leaf in jax.tree.leaves((server.clients, server.feedback)) if 2 in leaf.shape]
+        for server in (before, between)
+    ]  # the head's, the only tensor of two columns
+    assert compressors or kept[0]
+    jax.tree.map(np.testing.assert_array_equal, *kept)
+    np.testing.assert_array_equal(after.model_state.inner.frozen["embed"], before.params["embed"])
+    for old, new in ((before, between), (between, after)):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new.params))
+        assert np.any(new.params["head"] != old.params["head"]) == (new is after)
+
+
+def test_a_state_of_another_form_is_refused_before_the_first_round(program):
     rule = get_aggregator("fedavg")._replace(init=lambda theta, params: list(jax.tree.leaves(params)))
     parts = [parts_of(toy(), rule, optax.sgd(0.1), frozen) for frozen in (0, 2)]
-    with pytest.raises(UserError, match="form of the parameters"):
+    message = "form of the parameters.* got another form in agg_state. Leave"
+    with pytest.raises(UserError, match=message):
         enter((), parts[1], PLAN, 2, started(parts[0]), CLIENTS)
+    _, shared, _ = program
+
+    def entered(theta, parts, server):
+        return enter(theta, parts, PLAN, 2, server, CLIENTS)
+
+    setting = Setting(
+        RoundSizes(CLIENTS, STEPS, 5), lambda _: parts[0], (Phase(6, lambda _: parts[1], entered),)
+    )
+    made = Program(setting, Budget(ROUNDS, 5), job_mesh(1, 1))
+    done = []
+    with pytest.raises(UserError, match=message):
+        made.run(shared, {"rate": np.ones(1)}, np.arange(1), done.append)
+    assert not done
 
 
 def test_changes_are_never_early_and_the_cost_is_the_formula():

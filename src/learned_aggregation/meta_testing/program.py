@@ -173,7 +173,7 @@ class Program:
         Returns:
           None where `saving.stop` ended it.
         Raises:
-          UserError: stored fields that are too large.
+          UserError: stored fields that are too large, a state that a phase cannot take over.
         """
         num_jobs, devices = len(seeds), self._mesh.size
         filled = -(-num_jobs // devices) * devices  # the last job is repeated until the devices are full
@@ -183,9 +183,7 @@ class Program:
         jobs = (filled_rates, keys)
         with windows_of(shared.train, everywhere(self._mesh)) as windows:
             window = shared._replace(train=next(windows))
-            for stored in self._storing:
-                servers = jax.eval_shape(self._starting, window, jobs)[0]
-                check_size(stored, self._mesh, window.train, servers)
+            self._check_phases(window, jobs)
             resumed = None if saving is None else saving.load(lambda done: self._shapes(window, jobs, done))
             if resumed is None:
                 state, metrics = self._start(window, jobs)
@@ -234,6 +232,16 @@ class Program:
         names = () if self._setting.probe is None else self._probe_names(jobs, state)
         probed = {name: stacked.pop(name) for name in names}
         return Curves(np.concatenate(losses, axis=1)[:num_jobs], rounds, stacked, probed)
+
+    def _check_phases(self, shared: Shared, jobs: tuple[Rates, Array]) -> None:
+        """Refuses at the start what a later phase would refuse; nothing is computed."""
+        if len(self._phases) == 1:
+            return
+        state = jax.eval_shape(self._starting, shared, jobs)[0]
+        for stored in self._storing:
+            check_size(stored, self._mesh, shared.train, state)
+        for index in range(1, len(self._phases)):
+            state = jax.eval_shape(self._enter(index), shared, jobs, state)
 
     def _rounds(self, last: int) -> list[int]:
         """The evaluated rounds up to `last`: 0, every `eval_every`, each change of phase, the last of the run."""

@@ -13,6 +13,7 @@ from learned_aggregation.problems.freezeout import FreezeOut, layer_indices, rat
 from learned_aggregation.problems.freezing import FrozenState, freeze, whole
 from learned_aggregation.types import (
     Batch,
+    ClientState,
     ClientUpdate,
     ClientWork,
     Key,
@@ -76,7 +77,7 @@ def enter(
     From whatever is kept for each parameter (accumulators, clients' optimizer states, feedback) theirs is taken out.
 
     Raises:
-      UserError: a rule or client state that is kept in another form than params'.
+      UserError: a state of a rule, of clients or of a compressor that is kept in another form than params'.
     """
     state: ScheduledState = server.model_state
     all_params = whole(server.params, state.inner.frozen)
@@ -87,19 +88,27 @@ def enter(
         without(mask, all_params),
         state._replace(inner=kept),
         _in_a_row_dropped(mask, server.params, server.agg_state),
-        *(dropped(mask, part) for part in (server.clients, server.feedback, server.work)),
+        ClientState(
+            dropped(mask, server.clients.work),
+            _in_a_row_dropped(mask, server.params, server.clients.feedback),
+        ),
+        _in_a_row_dropped(mask, server.params, server.feedback),
+        dropped(mask, server.work),
     )
     wanted = jax.eval_shape(lambda: init_server(theta, parts, after.params, after.model_state, population))
-    shapes = [
-        [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] + [jax.tree.structure(tree)]
-        for tree in (jax.eval_shape(lambda: after), wanted)
-    ]
-    if shapes[0] != shapes[1]:
+    found = jax.eval_shape(lambda: after)
+    others = [name for name in Server._fields if _form(getattr(found, name)) != _form(getattr(wanted, name))]
+    if others:
         raise UserError(
-            "freezing: expected a rule and clients whose states have the form of the parameters, from which a frozen "
-            "layer's can be taken out, got others. Leave freezing out, or choose another rule."
+            "freezing: expected states of the rule, the clients and the compressors in the form of the parameters, "
+            f"from which a frozen layer's can be taken out, got another form in {', '.join(others)}. Leave freezing "
+            "out, or choose another rule, local optimizer or compressor."
         )
     return after
+
+
+def _form(tree: Any) -> tuple[Any, list[Any]]:
+    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
 def all_params(server: Server) -> Params:
@@ -118,11 +127,17 @@ def dropped(mask: Any, state: Any) -> Any:
             return False
         return True
 
-    return jax.tree.map(lambda node: without(mask, node) if fits(node) else node, state, is_leaf=fits)
+    def one(node: Any) -> Any:
+        # Nothing at all in the place of a tensor, whatever is kept for it: as a state that starts without it has it.
+        return jax.tree.map(lambda hidden, part: None if hidden else part, mask, node) if fits(node) else node
+
+    return jax.tree.map(one, state, is_leaf=fits)
 
 
 def _in_a_row_dropped(mask: Any, params: Params, state: Any) -> Any:
-    """`dropped`, of a rule's state: learned rules keep a tuple with an item for each tensor of params, in their order.
+    """`dropped`, of a state with tuples that have an item for each tensor of params, in their order.
+
+    Learned rules keep such tuples, and compressors that remember something of each tensor.
 
     Args:
       params: of the phase before, None where they were frozen already.
