@@ -89,6 +89,27 @@ def test_a_probe_reads_what_the_features_hold(probed, name):
     assert 0.15 < lost < 0.55
 
 
+def test_few_examples_and_a_class_that_they_lack(data):
+    """Fewer examples than neighbours, chunks larger than the data: the classes that are there are told apart."""
+    rows = np.flatnonzero(np.asarray(data.train.labels) < 2)[:12]
+    few = Labelled(jax.tree.map(lambda leaf: leaf[rows], data.train.batch), data.train.labels[rows])
+    assert jnp.unique(few.labels).tolist() == [0, 1]
+
+    def run(*names):
+        some = data._replace(train=few)
+        task = task_of(of_factors)
+        return run_probes(names, Sizes(3, 1000), some, task, jnp.ones(6), (), jax.random.key(0))
+
+    there = float(jnp.mean(data.test.labels < 2))
+    for accuracy in jax.jit(lambda: run("knn", "linear"))().values():
+        assert there - 0.06 < accuracy <= there + 1e-6
+    for name, labels in (("linear50", 50), ("linear200", 200), ("pixels50", 50)):
+        with pytest.raises(
+            UserError, match=rf"at least {labels} training examples .* got 12\. Raise probe_examples"
+        ):
+            run(name)
+
+
 def test_controls_do_not_depend_on_the_trained_features(probed):
     assert probed["test_pixels50"][0] == probed["test_pixels50"][1] > 0.95
     assert probed["test_scratch"][0] == probed["test_scratch"][1] > 0.9

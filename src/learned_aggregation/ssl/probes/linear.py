@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from learned_aggregation.errors import UserError
 from learned_aggregation.ssl.probes import Probed, balanced
 from learned_aggregation.types import Key
 
@@ -12,12 +13,16 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 def linear50(probed: Probed, key: Key) -> Float[Array, ""]:
-    """With 50 labels, as many of each class."""
+    """With 50 labels, as many of each class as there can be.
+
+    Raises:
+      UserError: fewer examples, while it is traced; so do `linear200` and `pixels50`.
+    """
     return _probe(probed, probed.features, 50, key)
 
 
 def linear200(probed: Probed, key: Key) -> Float[Array, ""]:
-    """With 200 labels, as many of each class."""
+    """With 200 labels, as many of each class as there can be."""
     return _probe(probed, probed.features, 200, key)
 
 
@@ -70,6 +75,11 @@ def _probe(probed: Probed, features: tuple[Array, ...], count: int | None, key: 
     train, valid, test = features
     data, labels = probed.data, probed.data.train.labels
     if count is not None:
+        if count > len(labels):
+            raise UserError(
+                f"probes: expected at least {count} training examples with labels for a probe on {count} labels, got "
+                f"{len(labels)}. Raise probe_examples, or leave that probe out."
+            )
         rows = balanced(labels, count, key)
         train, labels = train[rows], labels[rows]
     found = []

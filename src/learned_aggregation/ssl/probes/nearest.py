@@ -15,6 +15,8 @@ TEMPERATURE = 0.07
 def knn(probed: Probed, key: Key) -> Float[Array, ""]:
     """20 neighbours by cosine similarity among all training examples, each voting with exp(similarity / .07).
 
+    Where there are fewer training examples, all of them vote.
+
     Features are less the training examples' mean, as those of any encoder have a large common part.
 
     References:
