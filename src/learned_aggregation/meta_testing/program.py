@@ -239,7 +239,7 @@ class Program:
             return
         state = jax.eval_shape(self._starting, shared, jobs)[0]
         for stored in self._storing:
-            check_size(stored, self._mesh, shared.train, state)
+            check_size(stored, self._mesh, _datas(shared)["train"], state)
         for index in range(1, len(self._phases)):
             state = jax.eval_shape(self._enter(index), shared, jobs, state)
 
@@ -347,7 +347,7 @@ def _segment(setting: Setting, length: int, mesh: Mesh, chunk: int | None) -> Ca
     return jax.jit(program, donate_argnums=4, compiler_options=compiler_options())
 
 
-def _datas(shared: Shared, fields: Batch = MappingProxyType({})) -> dict[str, FederatedData]:
+def _datas(shared: Shared, fields: Mapping[str, Array] = MappingProxyType({})) -> dict[str, FederatedData]:
     """`Program.run` passes a window in place of a stream; `fields` are a job's further ones of its examples."""
     train = cast(FederatedData, shared.train)
     return {"train": train._replace(examples={**train.examples, **fields})}

@@ -1,1 +1,1 @@
-"""Encoders from images without labels: masks, targets, decoders, freezing and probes."""
+"""Encoders from images without labels: masks, targets, decoders, fine-tuning and probes."""
