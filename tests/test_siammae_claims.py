@@ -38,9 +38,22 @@ def test_both_wrong_first_frames_must_be_worse_over_three_seeds():
 
 def test_the_decoder_must_look_twice_as_often():
     found = {"source": value(0.5), "same_place": value(0.2), "far_source": value(0.4), "times": value(2.5)}
-    found |= {"far_place": value(0.1), "chance": 0.06, "patches": 1000}
-    assert judged("attention", found).met
-    assert not judged("attention", found | {"times": value(1.9)}).met
+    found |= {
+        "far_place": value(0.1),
+        "chance": 0.06,
+        "patches": 1000,
+        "matching": 1.4,
+        "hidden": 0.95,
+        "tried": {},
+    }
+    verdict = judged("attention", found)
+    assert verdict.met
+    assert "source 0.400 ± 0.000" in verdict.spread
+    assert "1.40x by block matching, 5.00x if always right" in verdict.spread
+    low = found | {"times": value(1.9)}
+    assert not judged("attention", low).met
+    assert judged("attention", low | {"tried": {"p4": found}}).met
+    assert not judged("attention", low | {"tried": {"p4": found | {"times": value(2.5, seeds=2)}}}).met
 
 
 def rows(**jf):
