@@ -70,7 +70,7 @@ VARIANTS = {
     "p8 of 64, 800 steps": _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
     "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 2000, 16, 1.5e-3),
     "p8 of 64, light that changes, far": _far(_variant(_P8, "photoclipslit", SIDE, 8000, 16, 1.5e-3)),
-    "p4 of 64, far": _far(_variant(_DEEP, "photoclips", SIDE, 1200, 8, 1.5e-3)),
+    "p4 of 64, far": _far(_variant(_DEEP, "photoclips", SIDE, 500, 8, 1.5e-3)),
     "p4 of 64, far, three quarters hidden": _far(_variant(_DEEP, "photoclips", SIDE, 1200, 8, 1.5e-3), 0.75),
     "p4": _variant(_P4, "photoclipslit", 48, 1500, 8, 1e-3),
     "p8": _variant(_P8, "photoclipslit", 48, 1500, 16, 1e-3),
