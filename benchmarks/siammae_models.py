@@ -65,12 +65,14 @@ _P4, _P8 = (f"_p{patch}_h96_m384_nh3_nl3_dh64_dnh4_dnl2" for patch in (4, 8))
 _DEEP = "_p4_h64_m256_nh2_nl2_dh64_dnh2_dnl3"
 """A decoder of three blocks, with more of a head's width, over a small encoder."""
 MAIN = "p8 of 64"
+SMALL = "p4 of 64, far"
+"""The one with patches of 4; a random encoder of its sizes stands beside it."""
 VARIANTS = {
     MAIN: _variant(_P8, "photoclips", SIDE, 2000, 16, 1.5e-3),
     "p8 of 64, 800 steps": _variant(_P8, "photoclips", SIDE, 800, 16, 1.5e-3),
     "p8 of 64, light that changes": _variant(_P8, "photoclipslit", SIDE, 2000, 16, 1.5e-3),
     "p8 of 64, light that changes, far": _far(_variant(_P8, "photoclipslit", SIDE, 8000, 16, 1.5e-3)),
-    "p4 of 64, far": _far(_variant(_DEEP, "photoclips", SIDE, 500, 8, 1.5e-3)),
+    SMALL: _far(_variant(_DEEP, "photoclips", SIDE, 500, 8, 1.5e-3)),
     "p4 of 64, far, three quarters hidden": _far(_variant(_DEEP, "photoclips", SIDE, 1200, 8, 1.5e-3), 0.75),
     "p4": _variant(_P4, "photoclipslit", 48, 1500, 8, 1e-3),
     "p8": _variant(_P8, "photoclipslit", 48, 1500, 16, 1e-3),

@@ -19,6 +19,7 @@ from benchmarks.siammae_models import (
     RUNS,
     SEEDS,
     SIDE,
+    SMALL,
     VARIANTS,
     clips,
     is_trained,
@@ -139,8 +140,9 @@ def _normalised(patch: int) -> list[Feature]:
     return [normalised_patches(patch)]
 
 
-def _random(seed: int) -> list[Feature]:
-    sizes = VARIANTS[MAIN].model
+def _random(name: str, seed: int) -> list[Feature]:
+    """An encoder of a variant's sizes that was never trained."""
+    sizes = VARIANTS[name].model
     return siamese_features("", random_params(sizes, seed), sizes)
 
 
@@ -196,12 +198,16 @@ def entries() -> list[tuple[str, str, Make]]:
             name = f"{what} patches of {patch}"
             listed.append((name, name, partial(make, patch)))
     for seed in SEEDS:
-        listed.append(("random", f"random seed {seed}", partial(_random, seed)))
+        listed.append(("random", f"random seed {seed}", partial(_random, MAIN, seed)))
+        listed.append((f"random, {SMALL}", f"random, {SMALL} seed {seed}", partial(_random, SMALL, seed)))
         if is_trained(MAIN, seed):
             listed.append(("trained", f"trained seed {seed}", partial(_trained, MAIN, seed)))
-    for name in VARIANTS:
-        if name != MAIN and VARIANTS[name].side == SIDE and is_trained(name, 0):
-            listed.append((f"trained, {name}", f"trained, {name}", partial(_trained, name, 0)))
+    tried = [name for name, variant in VARIANTS.items() if name != MAIN and variant.side == SIDE]
+    for name in tried:
+        for seed in SEEDS if name == SMALL else SEEDS[:1]:
+            if is_trained(name, seed):
+                file = f"trained, {name}" + (f" seed {seed}" if seed else "")
+                listed.append((f"trained, {name}", file, partial(_trained, name, seed)))
     listed.append(("supervised on characters", "supervised", _supervised))
     if "localmim" in OBJECTIVES:
         listed.append(("LocalMIM on frames", "localmim", _masked_images))

@@ -72,6 +72,12 @@ def test_the_table_needs_every_encoder_and_says_what_is_not_reached():
     assert beats.figure == "trained, p8: random +0.010, best raw -0.010"
     found["lit"]["trained"]["jf_mean"]["mean"] = 0.64
     assert judged("beats", found).met
+    found["lit"]["trained"]["jf_mean"]["seeds"] = 1
+    assert not judged("beats", found).met
+    found["lit"]["trained"]["jf_mean"]["seeds"] = 3
+    found["lit"]["random, p4"] = {"jf_mean": value(0.6)}
+    assert not judged("beats", found).met
+    del found["lit"]["random, p4"]
     found["lit"]["raw patches of 4"]["jf_mean"]["mean"] = 0.65
     assert not judged("beats", found).met
     del found["plain"]["LocalMIM on frames"]
