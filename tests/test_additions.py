@@ -10,7 +10,13 @@ from additions import MOST_FILES, NAMES, Addition, Edit, addition, apply, count,
 FILES = sorted(path.stem for path in Path(additions.__file__).parent.glob("*.py") if path.stem[0] != "_")
 
 
-@pytest.mark.parametrize("name", FILES)
+LONG = ("masked_task", "split_work", "static_freezing")
+"""Claims have them too."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FILES]
+)
 def test_an_addition_is_its_own_file_and_a_line_or_two(name):
     assert name in NAMES
     found = make(addition(name))

@@ -149,7 +149,12 @@ def test_an_interrupt_while_importing_is_quiet(after, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", ["jax_enable_x64", "jax_numpy_rank_promotion", "jax_numpy_dtype_promotion"]
+    "option",
+    [
+        "jax_enable_x64",
+        pytest.param("jax_numpy_rank_promotion", marks=pytest.mark.slow),
+        "jax_numpy_dtype_promotion",
+    ],
 )
 def test_jax_options_of_the_shell_change_no_run(option, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -80,7 +80,7 @@ def test_devices_and_processes_do_not_change_the_result(tmp_path):
     assert_same_theta(tmp_path, "pair", "d1", 5)
 
 
-@pytest.mark.parametrize("estimator", ["pes", "truncated_backprop"])
+@pytest.mark.parametrize("estimator", [pytest.param("pes", marks=pytest.mark.slow), "truncated_backprop"])
 def test_the_clients_of_few_problems_are_divided_over_the_devices(estimator, tmp_path):
     """Two problems of four clients on 2 x 4 devices; the norms, as Adam hides a gradient's size."""
     steps = f"--num_outer_steps 3 --num_tasks 2 --num_grads 4 --estimator {estimator} --log_every 1"

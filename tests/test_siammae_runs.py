@@ -58,6 +58,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_clients_with_videos_train_in_the_ordinary_round(config, tmp_path):
     lines = "run_type='benchmark' optimizer='fedavg' num_grads=4 num_local_steps=2 local_batch_size=2 num_inner_steps=2"
     lines += " eval_every=2 num_runs=1 local_optimizer='adamw' local_learning_rate=3e-3 partition='iid' num_clients=4"

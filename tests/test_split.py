@@ -38,7 +38,7 @@ def whole_task(name):
     [
         (IMAGE, optax.sgd(0.1), False),
         (IMAGE, optax.adam(0.01, eps=1e-3), True),
-        (TEXT, optax.sgd(0.1), False),
+        pytest.param(TEXT, optax.sgd(0.1), False, marks=pytest.mark.slow),
     ],
 )
 def test_with_an_identity_bottleneck_and_one_client_it_is_training_the_whole_model(name, optimizer, keep):

@@ -41,7 +41,7 @@ def problem_of(rule):
     return InnerProblem(reset, advance), theta
 
 
-@pytest.mark.parametrize("rule", ["fedlagg-set", "fedlagg-adafac"])
+@pytest.mark.parametrize("rule", [pytest.param("fedlagg-set", marks=pytest.mark.slow), "fedlagg-adafac"])
 def test_it_is_autodiff_through_the_window(rule):
     problem, theta = problem_of(rule)
     start = problem.reset(theta, (), jax.random.key(2))
