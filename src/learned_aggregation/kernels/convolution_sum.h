@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -56,45 +57,69 @@ void with_width(int64_t channels, const Does& does) {
 // often that it costs more than the way from the second (5 % at 64 to 256 channels).
 constexpr int64_t kMatrices = 96 << 10, kImages = 256 << 10;
 
-// A tap of a tile: where its inputs lie after the rows' beginnings, and its matrix [inner, kColumns].
+// local [R, kWide] += at[r][c] times the vectors of `matrix`, one row of it.
+template <typename W, int R>
+[[gnu::always_inline]] inline void add_row(const float* const* at, int64_t c, const float* matrix,
+                                           typename W::Vector local[][W::kWide]) {
+  typename W::Vector right[W::kWide];
+  for (int v = 0; v < W::kWide; ++v) {
+    right[v] = *reinterpret_cast<const typename W::Vector*>(matrix + v * W::kLanes);
+    keep(right[v]);
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < W::kWide; ++v) local[r][v] += at[r][c] * right[v];
+}
+
+// local += at[r][begin ...] [inner] times matrix [inner, kColumns]; two rows at a time: GCC does not unroll templates.
+template <typename W, int R>
+[[gnu::always_inline]] inline void add_rows(const float* const* at, int64_t begin, int64_t inner, const float* matrix,
+                                            typename W::Vector local[][W::kWide]) {
+  int64_t c = begin;
+  for (; c + 2 <= begin + inner; c += 2, matrix += 2 * W::kColumns) {
+    add_row<W, R>(at, c, matrix, local);
+    add_row<W, R>(at, c + 1, matrix + W::kColumns, local);
+  }
+  if (c < begin + inner) add_row<W, R>(at, c, matrix, local);
+}
+
+// Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
+// sums [R, kWide] += in[r] [inner] times matrix [inner, kColumns].
+template <typename W, int R>
+__attribute__((noinline)) void accumulate(const float* const* in, const float* matrix, int64_t inner,
+                                          typename W::Vector sums[][W::kWide]) {
+  const float* at[R];
+  typename W::Vector local[R][W::kWide];
+  for (int r = 0; r < R; ++r) {
+    at[r] = in[r];
+    for (int v = 0; v < W::kWide; ++v) local[r][v] = sums[r][v];
+  }
+  add_rows<W, R>(at, 0, inner, matrix, local);
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < W::kWide; ++v) sums[r][v] = local[r][v];
+}
+
+// A tap of a tile of images side by side: where its inputs lie in each, and its matrix [inner, kColumns].
 struct Tap {
   int64_t offset;
   const float* matrix;
 };
 
-// Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
-// sums [R, kWide] += rows[r][offset ...] [inner] times the matrix, for all taps.
+// The same for many short taps; for one long one the loop over them makes GCC's code slower, by 5 %.
 template <typename W, int R>
-__attribute__((noinline)) void accumulate(const float* const* rows, const Tap* tap, int64_t taps, int64_t inner,
-                                          typename W::Vector sums[][W::kWide]) {
-  using V = typename W::Vector;
+__attribute__((noinline)) void accumulate_taps(const float* const* in, const Tap* tap, int64_t taps, int64_t inner,
+                                               typename W::Vector sums[][W::kWide]) {
   const float* at[R];
-  V local[R][W::kWide];
-  for (int r = 0; r < R; ++r) {
-    at[r] = rows[r];
-    for (int v = 0; v < W::kWide; ++v) local[r][v] = sums[r][v];
-  }
-  for (const Tap* end = tap + taps; tap != end; ++tap) {
-    const float* matrix = tap->matrix;
-#pragma GCC unroll 2
-    for (int64_t c = tap->offset; c < tap->offset + inner; ++c, matrix += W::kColumns) {
-      V right[W::kWide];
-      for (int v = 0; v < W::kWide; ++v) {
-        right[v] = *reinterpret_cast<const V*>(matrix + v * W::kLanes);
-        keep(right[v]);
-      }
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < W::kWide; ++v) local[r][v] += at[r][c] * right[v];
-    }
-  }
+  typename W::Vector local[R][W::kWide] = {};
+  for (int r = 0; r < R; ++r) at[r] = in[r];
+  for (const Tap* end = tap + taps; tap != end; ++tap) add_rows<W, R>(at, tap->offset, inner, tap->matrix, local);
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < W::kWide; ++v) sums[r][v] = local[r][v];
+    for (int v = 0; v < W::kWide; ++v) sums[r][v] += local[r][v];
 }
 
-template <typename W, int... R>
-inline void accumulate(std::integer_sequence<int, R...>, int number, const float* const* rows, const Tap* tap,
-                       int64_t taps, int64_t inner, typename W::Vector sums[][W::kWide]) {
-  ((number == R + 1 ? accumulate<W, R + 1>(rows, tap, taps, inner, sums) : void()), ...);
+// does(an integral_constant of the number of rows).
+template <int... R, typename Does>
+inline void with_rows(std::integer_sequence<int, R...>, int rows, const Does& does) {
+  ((rows == R + 1 ? does(std::integral_constant<int, R + 1>{}) : void()), ...);
 }
 
 // Part of the window's sum: some taps and some channels, whose matrices are at most kMatrices bytes.
@@ -188,7 +213,9 @@ class Sum {
         inside_.push_back({offset + part.channel, matrix(panel, part, tap)});
     const float* rows[W::kTile];
     for (int r = 0; r < at.rows; ++r) rows[r] = from + r * in_image_;
-    add(at, rows, inside_.data(), inside_.size(), part, sums);
+    with_rows(std::make_integer_sequence<int, W::kTile>{}, at.rows, [&](auto number) {
+      accumulate_taps<W, number>(rows, inside_.data(), inside_.size(), part.end_channel - part.channel, sums);
+    });
     return !inside_.empty();
   }
 
@@ -203,17 +230,13 @@ class Sum {
         any |= offset >= 0;
         rows[r] = offset >= 0 ? from + offset + part.channel : zeros_.data();
       }
-      const Tap one = {0, matrix(panel, part, tap)};
-      if (any) add(at, rows, &one, 1, part, sums);
-      found |= any;
+      if (!any) continue;
+      with_rows(std::make_integer_sequence<int, W::kTile>{}, at.rows, [&](auto number) {
+        accumulate<W, number>(rows, matrix(panel, part, tap), part.end_channel - part.channel, sums);
+      });
+      found = true;
     }
     return found;
-  }
-
-  static void add(const Tile& at, const float* const* rows, const Tap* tap, int64_t taps, const Part& part,
-                  V sums[][W::kWide]) {
-    accumulate<W>(std::make_integer_sequence<int, W::kTile>{}, at.rows, rows, tap, taps,
-                  part.end_channel - part.channel, sums);
   }
 
   const int64_t images_, in_image_, inner_, outer_;
