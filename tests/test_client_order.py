@@ -62,7 +62,7 @@ def test_small_ones_run_side_by_side(images, monkeypatch):
     first = images * (6 * 6 * 2 + 3 * 3 * 4) + 3 * 3 * 2 * 4
     second = images * (3 * 3 * 4 + 3 * 3 * 6) + 3 * 3 * 4 * 6
     last = images * (6 + CLASSES) + 6 * CLASSES
-    one, total = task("conv"), 4 * (first + second + last)
+    one, total = task("conv"), CLIENTS * 4 * (first + second + last)
     server = Server(*one.init(jax.random.key(0)), (), ClientState((), ()))
     data = jax.tree.map(lambda leaf: leaf[:, :, :images], batches("conv"))
     for small, expected in ((total, False), (total - 1, True)):
