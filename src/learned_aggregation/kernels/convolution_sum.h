@@ -70,7 +70,8 @@ template <typename W, int R>
     for (int v = 0; v < W::kWide; ++v) local[r][v] += at[r][c] * right[v];
 }
 
-// local += at[r][begin ...] [inner] times matrix [inner, kColumns]; two rows at a time: GCC does not unroll templates.
+// local += at[r][begin ...] [inner] times matrix [inner, kColumns]; two rows at a time: in a template GCC leaves
+// a loop as it is where a pragma asks for it.
 template <typename W, int R>
 [[gnu::always_inline]] inline void add_rows(const float* const* at, int64_t begin, int64_t inner, const float* matrix,
                                             typename W::Vector local[][W::kWide]) {
@@ -82,32 +83,17 @@ template <typename W, int R>
   if (c < begin + inner) add_row<W, R>(at, c, matrix, local);
 }
 
-// Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
-// sums [R, kWide] += in[r] [inner] times matrix [inner, kColumns].
-template <typename W, int R>
-__attribute__((noinline)) void accumulate(const float* const* in, const float* matrix, int64_t inner,
-                                          typename W::Vector sums[][W::kWide]) {
-  const float* at[R];
-  typename W::Vector local[R][W::kWide];
-  for (int r = 0; r < R; ++r) {
-    at[r] = in[r];
-    for (int v = 0; v < W::kWide; ++v) local[r][v] = sums[r][v];
-  }
-  add_rows<W, R>(at, 0, inner, matrix, local);
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < W::kWide; ++v) sums[r][v] = local[r][v];
-}
-
-// A tap of a tile of images side by side: where its inputs lie in each, and its matrix [inner, kColumns].
+// A tap of a tile: where its inputs lie after its rows' beginnings, and its matrix [inner, kColumns].
 struct Tap {
   int64_t offset;
   const float* matrix;
 };
 
-// The same for many short taps; for one long one the loop over them makes GCC's code slower, by 5 %.
+// Functions of their own keep the sums in registers: inlined, GCC puts them on the stack.
+// sums [R, kWide] += in[r] [inner] from the tap's offset on, times its matrix, for all taps.
 template <typename W, int R>
-__attribute__((noinline)) void accumulate_taps(const float* const* in, const Tap* tap, int64_t taps, int64_t inner,
-                                               typename W::Vector sums[][W::kWide]) {
+__attribute__((noinline)) void accumulate(const float* const* in, const Tap* tap, int64_t taps, int64_t inner,
+                                          typename W::Vector sums[][W::kWide]) {
   const float* at[R];
   typename W::Vector local[R][W::kWide] = {};
   for (int r = 0; r < R; ++r) at[r] = in[r];
@@ -116,10 +102,14 @@ __attribute__((noinline)) void accumulate_taps(const float* const* in, const Tap
     for (int v = 0; v < W::kWide; ++v) sums[r][v] += local[r][v];
 }
 
-// does(an integral_constant of the number of rows).
+// does(an integral_constant of the number of rows, which is at most a tile's).
 template <int... R, typename Does>
-inline void with_rows(std::integer_sequence<int, R...>, int rows, const Does& does) {
+inline void with_rows(std::integer_sequence<int, R...>, int64_t rows, const Does& does) {
   ((rows == R + 1 ? does(std::integral_constant<int, R + 1>{}) : void()), ...);
+}
+template <typename W, typename Does>
+inline void with_rows(int64_t rows, const Does& does) {
+  with_rows(std::make_integer_sequence<int, W::kTile>{}, rows, does);
 }
 
 // Part of the window's sum: some taps and some channels, whose matrices are at most kMatrices bytes.
@@ -213,8 +203,8 @@ class Sum {
         inside_.push_back({offset + part.channel, matrix(panel, part, tap)});
     const float* rows[W::kTile];
     for (int r = 0; r < at.rows; ++r) rows[r] = from + r * in_image_;
-    with_rows(std::make_integer_sequence<int, W::kTile>{}, at.rows, [&](auto number) {
-      accumulate_taps<W, number>(rows, inside_.data(), inside_.size(), part.end_channel - part.channel, sums);
+    with_rows<W>(at.rows, [&](auto number) {
+      accumulate<W, number>(rows, inside_.data(), inside_.size(), part.end_channel - part.channel, sums);
     });
     return !inside_.empty();
   }
@@ -231,8 +221,9 @@ class Sum {
         rows[r] = offset >= 0 ? from + offset + part.channel : zeros_.data();
       }
       if (!any) continue;
-      with_rows(std::make_integer_sequence<int, W::kTile>{}, at.rows, [&](auto number) {
-        accumulate<W, number>(rows, matrix(panel, part, tap), part.end_channel - part.channel, sums);
+      const Tap one = {0, matrix(panel, part, tap)};
+      with_rows<W>(at.rows, [&](auto number) {
+        accumulate<W, number>(rows, &one, 1, part.end_channel - part.channel, sums);
       });
       found = true;
     }
@@ -247,13 +238,14 @@ class Sum {
   std::vector<char> started_;
 };
 
-// kernel [window, channels in, channels out] -> [outer / kColumns, taps, inner, kColumns], padded with zeros; turned:
-// inner and outer are the channels out and in.
+// Room for a kernel's matrices [outer / kColumns, taps, inner, kColumns], zeros at first.
 template <typename W>
 Buffer panels_of(const Taps& taps, int64_t inner, int64_t outer) {
   return Buffer((outer + W::kColumns - 1) / W::kColumns * taps.taps * inner * W::kColumns);
 }
 
+// kernel [window, channels in, channels out] -> to, columns beyond `outer` as they were; turned: inner and outer are the
+// channels out and in.
 template <typename W>
 void fill_panels(const float* kernel, const Taps& taps, int64_t inner, int64_t outer, bool turned, float* to) {
   const int64_t panels = (outer + W::kColumns - 1) / W::kColumns;
