@@ -109,6 +109,32 @@ def test_the_kernel_and_its_derivatives(case):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
 
 
+@pytest.mark.parametrize(
+    ("batch", "side", "channels", "out", "padding"),
+    [
+        (2, 2, 3, 4, "VALID"),
+        (2, 1, 3, 4, "VALID"),
+        (0, 4, 3, 4, "SAME"),
+        (2, 4, 3, 0, "SAME"),
+    ],
+)
+def test_of_nothing_it_is_nothing(batch, side, channels, out, padding, way):
+    """Images smaller than the window, none at all, no channels out: XLA's shapes, and zeros."""
+    names = ("NHWC", "HWIO", "NHWC")
+    x, kernel = jnp.ones((batch, side, side, channels)), jnp.ones((3, 3, channels, out))
+
+    def both(function):
+        def scalar(x, kernel):
+            made = function(x, kernel, (1, 1), padding, dimension_numbers=names)
+            return jnp.sum(made), made
+
+        return jax.tree.leaves(jax.grad(scalar, (0, 1), has_aux=True)(x, kernel))
+
+    for a, b in zip(both(convolution.convolve), both(NATIVE), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_array_equal(a, np.zeros(b.shape))
+
+
 def test_the_kernel_is_for_float32_only():
     half = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
     assert not convolution.fits(half, jnp.ones((3, 3, 2, 3), jnp.bfloat16))

@@ -47,12 +47,14 @@ def _out_shape(window: Window, sizes: Sizes) -> tuple[int, ...]:
     moves = zip(sides, spans, window.strides, window.pads, strict=True)
     return (
         batch,
-        *((side + sum(pad) - span) // stride + 1 for side, span, stride, pad in moves),
+        *(max(0, (side + sum(pad) - span) // stride + 1) for side, span, stride, pad in moves),
         channels,
     )
 
 
 def _call(target: str, shape: tuple[int, ...], window: Window, left: Array, right: Array) -> Array:
+    if 0 in (left.size, right.size, *shape):  # nothing to sum, or nowhere
+        return jnp.zeros(shape)
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
     names = ("stride_rows", "stride_columns", "top", "left")
     values = (*window.strides, *(before for before, _ in window.pads))

@@ -37,7 +37,7 @@ def convolve(
     """
     if jax.default_backend() != "cpu":
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **rest)
-    window, matrix = kernel.shape[:2], kernel.reshape(-1, kernel.shape[-1])
+    window, matrix = kernel.shape[:2], kernel.reshape(math.prod(kernel.shape[:3]), kernel.shape[3])
     pads = _pads(x.shape[1:3], window, strides, padding)
     if fits(x, kernel):
         (down, across), ((above, below), (left, right)) = strides, pads
