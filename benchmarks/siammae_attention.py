@@ -33,6 +33,8 @@ REACH = 16
 """Pixels that block matching looks to each side."""
 WINDOWS = (1, 3, 5, 9, 31)
 STIFFNESS = (0.0, 0.003, 0.01)
+UNLIKE = 2.0
+"""The mean squared difference of two standardised pixels that have nothing in common: that of a place outside."""
 
 Peaks = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """(key, first, second frames) -> the place looked at, int [L, H, B, N], and which patches count, bool [B, N]."""
@@ -83,9 +85,7 @@ def matching_peaks(patch: int, hidden: float) -> Peaks:
             """[WINDOWS, B, N]: the mean squared difference of what is visible in each window."""
             start = (0, REACH + shift[1], REACH + shift[0], 0)
             apart = jnp.mean((after - jax.lax.dynamic_slice(before, start, after.shape)) ** 2, axis=-1)
-            apart = jnp.nan_to_num(
-                apart, nan=2.0
-            )  # Outside: as unlike as two pixels that have nothing in common.
+            apart = jnp.nan_to_num(apart, nan=UNLIKE)
             by_patch = apart.reshape(-1, grid, patch, grid, patch).mean((2, 4)) * shown
             means = [around(by_patch, window) / jnp.maximum(around(shown, window), 1) for window in WINDOWS]
             return jnp.stack(means).reshape(len(WINDOWS), len(first), -1)

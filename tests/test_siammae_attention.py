@@ -25,6 +25,24 @@ def test_looking_in_place_is_right_where_little_moved(monkeypatch):
     np.testing.assert_array_equal(hits[0, 0], still)
 
 
+def test_looking_at_each_clip_s_true_source_is_right(monkeypatch):
+    """At the patch nearest to it, which differs from clip to clip and from pair to pair."""
+    clips = draw_clips(0, "test", 2, SIDE, 13)[0]
+    monkeypatch.setattr(attention, "held_out", lambda *_: clips)
+    pairs = iter(attention.PAIRS)
+
+    def at_the_source(key, first, second):
+        before, after = next(pairs)
+        found = [attention.source(clip.motion, clip.masks, after, before)[0][4::8, 4::8] for clip in clips]
+        at = np.clip(np.floor(GRID * np.stack(found)), 0, GRID - 1).astype(int)
+        where = (at[..., 1] * GRID + at[..., 0]).reshape(1, 1, len(clips), -1)
+        return where, np.ones(where.shape[2:], bool)
+
+    hits, stays, _ = attention.looks(at_the_source, 8, "photoclips", "test")
+    assert hits.all()
+    assert not stays.all()
+
+
 def test_block_matching_finds_a_shift_of_the_whole_frame():
     first = jax.random.normal(jax.random.key(0), (2, SIDE, SIDE, 3))
     second = jnp.roll(first, (-8, 16), axis=(1, 2))
