@@ -87,6 +87,14 @@ def test_no_momentum_is_an_end_and_no_edge():
     assert on_edge({"beta": 0.0, "rate": 0.5}, {"beta": [0.0, 0.5], "rate": [0.5, 1.0]}) == ["rate"]
 
 
+def test_a_strength_goes_from_none_to_all():
+    grid = {"rule_options.strength": [0.25, 1.0]}
+    for strength, edges, grown in ((1.0, [], [0.25, 1.0]), (0.25, [*grid], [0.0, 0.25, 1.0])):
+        point = {"rule_options.strength": strength}
+        assert on_edge(point, grid) == edges
+        assert widened(point, grid) == {"rule_options.strength": grown}
+
+
 def test_a_grid_grows_beyond_the_edges_of_its_best_point():
     parameters = {"rate": [0.5, 1.0, 2.0], "beta": [0.5, 0.8], "seed": [1, 2]}
     grown = {"rate": [0.25, 0.5, 1.0, 2.0], "beta": [0.5, 0.8, 0.92], "seed": [1, 2]}

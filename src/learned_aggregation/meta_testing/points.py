@@ -9,8 +9,8 @@ import numpy as np
 
 Point = dict[str, Any]
 
-FRACTIONS = ("beta", "beta1", "beta2", "base_momentum", "dropout")
-"""Settings and options in [0, 1), where 0 is an end and no edge."""
+FRACTIONS = ("beta", "beta1", "beta2", "base_momentum", "dropout", "strength")
+"""Settings and options whose grids stay in [0, 1], whose ends are no edges; a grid may start above 1."""
 
 
 def shown(point: Mapping[str, Any]) -> str:
@@ -107,13 +107,16 @@ def winner(scores: Sequence[float], minimize: bool = True) -> int | None:
 
 
 def on_edge(point: Point, parameters: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The numeric parameters whose value in `point` is the least or the greatest of its grid; 0 is no edge."""
+    """The numeric parameters whose value in `point` is the least or the greatest of its grid.
+
+    0 is no edge, nor is 1 where a grid stays in [0, 1].
+    """
     edges = []
     for name, values in parameters.items():
         numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
         if numeric and len(set(values)) > 1 and point[name] in (min(values), max(values)):
             edges.append(name)
-    return [name for name in edges if point[name] != 0]
+    return [name for name in edges if point[name] != 0 and not (_is_fraction(name) and point[name] == 1)]
 
 
 def widened(point: Point, parameters: Mapping[str, Sequence[Any]]) -> dict[str, list]:
