@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from learned_aggregation.build.data import Loader, TaskData, train_data, whole_split
 from learned_aggregation.build.parts import make_parts, round_sizes
-from learned_aggregation.build.rule import make_aggregator, rates_of, serves_any_k
+from learned_aggregation.build.rule import first_theta, make_aggregator, rates_of, serves_any_k
 from learned_aggregation.config.resolve import Config
 from learned_aggregation.data.streaming import Data, first_windows
 from learned_aggregation.devices.parallel import everywhere, job_mesh, put
@@ -64,18 +64,13 @@ def meta_training(config: Config) -> MetaTraining:
     """The outer step and the state before its first call.
 
     Raises:
-      UserError: a classical rule (nothing to meta-train), a device count that does not divide the work, a mixture
-        over K for a rule with a fixed one.
+      UserError: a classical rule (nothing to meta-train), a start checkpoint of another rule, a device count that
+        does not divide the work, a mixture over K for a rule with a fixed one.
     """
     rates = rates_of(config)
     aggregator = make_aggregator(config, rates)
     theta_key, state_key = jax.random.split(jax.random.key(config.seed))
-    theta = jax.jit(aggregator.init_theta)(theta_key)
-    if not jax.tree.leaves(theta):
-        raise UserError(
-            f"optimizer: expected a learned aggregator to meta-train, got {config.optimizer!r}. "
-            "Use fedlagg-adafac, or --run_type benchmark."
-        )
+    theta = first_theta(config, aggregator, theta_key)
     _check_cohorts(config)
     mesh = meta_mesh(config)
     schedule = Schedule(**config.schedule)

@@ -12,7 +12,7 @@ from learned_aggregation.meta_testing.program import Rates
 from learned_aggregation.pretrained.names import card_of, strength_of
 from learned_aggregation.pretrained.theta_file import check_theta, load_theta
 from learned_aggregation.runs.messages import say
-from learned_aggregation.types import Aggregator, Theta
+from learned_aggregation.types import Aggregator, Key, Theta
 
 LOCAL_RATE = "local_learning_rate"
 """The one rate that is the clients'; the others are options of the rule."""
@@ -96,10 +96,29 @@ def learned_theta(config: Config) -> Theta:
             f"test_checkpoint: expected the path of a meta-trained theta for {config.optimizer}, got none. "
             "Give --test_checkpoint checkpoints/<meta-train-name>, or meta-train one first."
         )
-    theta, metadata = load_theta(config.test_checkpoint)
     for strength in card_strength(config).values():
         if "strength" not in config.rule_options:
             say(f"strength: {strength:g}, as the card has it for clients with {config.local_optimizer}.")
+    return _read_theta(config, config.test_checkpoint, expected)
+
+
+def first_theta(config: Config, aggregator: Aggregator, key: Key) -> Theta:
+    """theta before meta-training: that of `start_checkpoint`, drawn from the key without one.
+
+    Raises:
+      UserError: a classical rule, which has none, or a checkpoint of another rule, K or width.
+    """
+    theta = jax.jit(aggregator.init_theta)(key)
+    if not jax.tree.leaves(theta):
+        raise UserError(
+            f"optimizer: expected a learned aggregator to meta-train, got {config.optimizer!r}. "
+            "Use fedlagg-adafac, or --run_type benchmark."
+        )
+    return theta if config.start_checkpoint is None else _read_theta(config, config.start_checkpoint, theta)
+
+
+def _read_theta(config: Config, source: str, expected: Theta) -> Theta:
+    theta, metadata = load_theta(source)
     settings = {name: value for name, value in theta_settings(config).items() if name in _COMPARED}
     check_theta(theta, expected, config.optimizer, _fixed(config, settings), metadata)
     return theta

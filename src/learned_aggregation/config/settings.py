@@ -251,6 +251,13 @@ class Config:
     )
 
     num_outer_steps: int = setting(5000, whole(1, 5000), META, "updates of theta")
+    start_checkpoint: str | None = setting(
+        None,
+        optional(path("a.safetensors")),
+        META,
+        "theta to start meta-training from, of the same rule and options: a path, or a pretrained one's name; without "
+        "one theta is drawn",
+    )
     num_tasks: int = setting(8, whole(1, 8, 100_000), META, "T, inner problems trained in parallel")
     truncation_length: int = setting(50, whole(1, 50), META, "L, rounds of a window")
     truncation_schedule_min_length: int = setting(100, whole(1, 100), META, "rounds of the shortest episode")
