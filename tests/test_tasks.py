@@ -145,7 +145,7 @@ def test_a_models_sizes_are_checked_before_data_is_loaded(name, message, monkeyp
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["digits", "glyphs", "glyphs62rgb", "pytext", "breast", "diabetes"])
+@pytest.mark.parametrize("name", ["digits", "glyphs", "glyphs62rgb", "pytext", *TABLES])
 def test_a_description_is_true(name, tmp_path, monkeypatch):
     monkeypatch.setattr(glyphs, "SIZES", dict.fromkeys(glyphs.SIZES, 70))
     size = TABLES.get(name, 12)

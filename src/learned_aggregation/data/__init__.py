@@ -33,6 +33,8 @@ _FILES = {
     "lm1b": "lm1b",
     "breast": "tables",
     "diabetes": "tables",
+    "noisy": "noisy",
+    "noisyfew": "noisy",
     "photos": "photos",
     "photoclips": "videos.photoclips",
     "photoclipslit": "videos.photoclips",
@@ -45,7 +47,7 @@ DESCRIPTIONS = Registry(
 )
 TEXT = ("pytext", "textfile", "lm1b")
 """Data sets of tokens."""
-TABLES = {"breast": 30, "diabetes": 10}
+TABLES = {"breast": 30, "diabetes": 10, "noisy": 20, "noisyfew": 20}
 """Data sets of rows of numbers -> how many features a row has, the only size that there is. The others are images."""
 VIDEOS = ("photoclips", "photoclipslit")
 """Data sets of clips of frames."""
@@ -62,7 +64,7 @@ KINDS = {"image": "image", "text": "text", "table": "table", "regression": "tabl
 | regression | `features` float32 [F], `target` float32 [targets] |
 | video | `video` uint8 [frames, h, w, channels] |
 """
-NEEDS_NO_FILES = ("digits", "glyphs", "photos", "pytext", "breast", "diabetes", *VIDEOS)
+NEEDS_NO_FILES = ("digits", "glyphs", "photos", "pytext", *TABLES, *VIDEOS)
 """Data sets that load at once on any machine."""
 
 

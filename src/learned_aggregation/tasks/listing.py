@@ -42,6 +42,7 @@ EMBEDDED = (
     "gpt_h64_m256_nh2_nl2_pytext_32",
     "mlp32_breast_30",
     "mlp32_diabetes_10",
+    "mlp32_noisy_20",
     VIDEO_EXAMPLE,
 )
 """Tasks that need no files, one at least for each family."""
