@@ -1,13 +1,13 @@
-# lagg-bank's second part: meta-training goes on from lagg_bank.py's theta, with small noisy tables in the mixture.
+# lagg-bank's second part, in two runs: meta-training goes on from lagg_bank.py's theta, with small noisy tables in the mixture.
 #
 # Source:  base="bank" (src/learned_aggregation/aggregators/learned/bank.py), problems of lagg_bank.py and three new ones.
 #          The first part's theta fits faster whatever it is given: on breast cancer's 341 rows it ended far behind plain
 #          averaging (last test loss .158; FedAvg .031). Tables with noisy classes (data/noisy.py), whose held-out loss is
 #          the meta-loss, teach it to stop. Seven problems that resemble others are left out, for time.
 # Run:     python src/main.py --config config/meta_train/lagg_bank_2.py --tfds_data_dir DIR --start_checkpoint checkpoints/lagg_bank
-#          and then with larger steps, as what follows goes on from:
+#          and, from what that ends with, further and with larger steps:
 #          python src/main.py --config config/meta_train/lagg_bank_2.py --tfds_data_dir DIR --start_checkpoint checkpoints/lagg_bank_2 --name lagg_bank_2b --num_outer_steps 400 --cfg-options schedule.peak_value=3e-3 schedule.decay_steps=400
-# Expect:  10 and 40 minutes of one core; docs/meta_training.md has what the parts reach.
+# Expect:  10 and 40 minutes of one core; checkpoints/pretrained/lagg-bank is what it ends with (docs/meta_training.md).
 _base_ = "lagg_bank.py"
 name = "lagg_bank_2"
 _parts = {problem["label"]: problem for problem in _base_.problems}
