@@ -1,6 +1,8 @@
 """`curves_dir`: a comparison takes the runs that are there and computes what is missing."""
 
+import re
 import shlex
+import zlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 
 from learned_aggregation.cli import main
-from learned_aggregation.config.resolve import load_config
+from learned_aggregation.config.resolve import Config, load_config
+from learned_aggregation.config.settings import SETTINGS
+from learned_aggregation.jobs import kept_curves
 from learned_aggregation.jobs.groups import GroupRunner
 from learned_aggregation.jobs.kept_curves import run_points
 from learned_aggregation.meta_testing.program import Curves
@@ -124,3 +128,12 @@ def test_a_damaged_file_is_computed_and_written_anew(damage, asked, tmp_path):
     assert [one.train_loss[0, 0] for one in curves] == pytest.approx([0.1, 0.5])
     run(tmp_path)
     assert len(asked) == 2
+
+
+def test_a_new_setting_leaves_what_is_kept_valid():
+    names = [name for name in SETTINGS if name not in kept_curves.NEWER]
+    text = kept_curves._text(Config())
+    assert [line.partition(" = ")[0] for line in text.splitlines() if re.match(r"\w+ = ", line)] == names
+    assert "start_checkpoint = 'lagg-set'" in kept_curves._text(Config(start_checkpoint="lagg-set"))
+    # The settings of the format: name a new one in NEWER, or all curves that users kept are computed again.
+    assert (len(names), zlib.crc32(",".join(names).encode())) == (108, 2310623572)

@@ -32,6 +32,8 @@ OF_NO_EFFECT = (
     "num_runs",
 )
 """Settings that a run with its seeds does not depend on."""
+NEWER = ("start_checkpoint",)
+"""Settings made after the format: at its default none is in a file's key, so that curves kept before it still count."""
 
 
 def run_points(
@@ -74,9 +76,15 @@ def _file(
     defaults = Config()
     whole = replace(config.changed(point), **{name: getattr(defaults, name) for name in OF_NO_EFFECT})
     leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(theta))
-    key = [FORMAT, config_text(whole), task, list(seeds), list(splits), hashlib.sha256(leaves).hexdigest()]
+    key = [FORMAT, _text(whole), task, list(seeds), list(splits), hashlib.sha256(leaves).hexdigest()]
     key += [extra for extra in (data, card_strength(config.changed(point))) if extra]
     return Path(config.curves_dir) / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+
+
+def _text(config: Config) -> str:
+    defaults = Config()
+    left_out = {f"{name} = {getattr(defaults, name)!r}\n" for name in NEWER}
+    return "".join(line for line in config_text(config).splitlines(keepends=True) if line not in left_out)
 
 
 def _read(file: Path | None) -> Curves | None:
