@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real_settings import CONFIGS, FORMS, RIVALS, RUNS, finished, fits, judged, told
+from benchmarks.real_settings import (
+    CONFIGS,
+    FORMS,
+    RIVALS,
+    RUNS,
+    averaging,
+    finished,
+    fits,
+    judged,
+    told,
+)
 from benchmarks.results import (
     ROOT,
     Setting,
@@ -77,8 +87,10 @@ one checkpoint, lagg-bank. It and every other rule are tuned on `outer_valid` wi
 the rounds, or by the last one. What is tuned over, with equal budgets, is said in `config/_base_/results_real.py`; so
 are the "untuned" rates, one for each kind of client optimizer.
 ± is one standard error over seeds; differences are paired over seeds and given in their standard errors, below zero
-where lagg-set is better: from -2 on a win, from 2 on a loss, else a tie. Accuracies on CIFAR-10 are those of a copy
-in JPEG."""
+where lagg-set is better: from -2 on a win, from 2 on a loss, else a tie. FedAvg is here the best on test of its three
+rows: tuned by the last loss, by the mean one, or at the untuned rate (a rate that few seeds chose may fail others).
+Where its tuned row is the worse one, the last table's "rounds to FedAvg's last" is measured by an easy target.
+Accuracies on CIFAR-10 are those of a copy in JPEG."""
 
 
 def _overview(settings: Sequence[Setting]) -> str:
@@ -88,7 +100,7 @@ def _overview(settings: Sequence[Setting]) -> str:
     )
     lines = [f"| | {heads} |", "|---|" + "---|" * 8]
     for setting in settings:
-        told_ = [_pair(setting, "FedAvg"), min(_means(setting), key=lambda text: text.partition(" ")[0])]
+        told_ = [_fedavg(setting), min(_means(setting), key=lambda text: text.partition(" ")[0])]
         told_ += [_pair(setting, label) for label in FORMS.values()]
         tuned, untuned = (judged(setting, form) for form in FORMS)
         told_ += [", ".join(_said(tuned["fedavg"][k]) for k in ("mean", "last"))]
@@ -96,6 +108,11 @@ def _overview(settings: Sequence[Setting]) -> str:
         told_ += [_said(one["best"]) for one in (tuned, untuned)]
         lines.append(f"| {setting.title} | " + " | ".join(told_) + " |")
     return "\n".join(lines)
+
+
+def _fedavg(setting: Setting) -> str:
+    mean, last = (averaging(setting, criterion) for criterion in ("mean", "last"))
+    return f"{number(mean.mean)}, {number(last.last)}"
 
 
 def _pair(setting: Setting, rule: str) -> str:
@@ -119,8 +136,8 @@ def _counts(settings: Sequence[Setting]) -> str:
     for form in FORMS:
         found = [judged(setting, form) for setting in settings]
         for against, values in (
-            ("tuned FedAvg, mean loss", [one["fedavg"]["mean"] for one in found]),
-            ("tuned FedAvg, last loss", [one["fedavg"]["last"] for one in found]),
+            ("FedAvg, mean loss", [one["fedavg"]["mean"] for one in found]),
+            ("FedAvg, last loss", [one["fedavg"]["last"] for one in found]),
             ("the best of tuned SlowMo and Nesterov, mean loss", [one["best"] for one in found]),
             ("the best of tuned SlowMo and Nesterov, last loss", [one["best_last"] for one in found]),
         ):
