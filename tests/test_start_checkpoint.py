@@ -1,5 +1,7 @@
 """`start_checkpoint`: meta-training goes on from a theta that somebody else trained."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from learned_aggregation.config.resolve import load_config
 from learned_aggregation.errors import UserError
 from learned_aggregation.pretrained.theta_file import load_theta
 
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "pretrained"
 TINY = [
     "--run_type=meta-train",
     "--task=mlp4_digits_8",
@@ -29,30 +32,23 @@ def equal(a, b):
     return jax.tree.all(jax.tree.map(lambda x, y: bool(np.array_equal(x, y)), a, b))
 
 
+def theta_at(name, step):
+    return load_theta(f"checkpoints/{name}/global_step{step}.safetensors")[0]
+
+
 def test_it_starts_there_trains_on_and_resumes_without_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = [
-        *SET,
-        "--start_checkpoint",
-        "lagg-set",
-        "--hidden_size",
-        "32",
-        "--base",
-        "mean",
-        "--name",
-        "mine",
-    ]
-    shipped = load_theta("lagg-set")[0]
-    assert equal(meta_training(load_config(first)).state.theta, shipped)
-    assert main([*first, "--num_outer_steps", "2"]) == 0
-    found = [load_theta(f"checkpoints/mine/global_step{step}.safetensors")[0] for step in (0, 2)]
-    assert [equal(theta, shipped) for theta in found] == [True, False]
-    assert main([*first, "--num_outer_steps", "3", "--from_checkpoint", "--name", "mine"]) == 0
-    assert main([*first, "--num_outer_steps", "3", "--name", "whole"]) == 0
-    resumed, whole = (
-        load_theta(f"checkpoints/{name}/global_step3.safetensors")[0] for name in ("mine", "whole")
-    )
-    assert equal(resumed, whole)
+    start, shipped = Path("start.safetensors"), load_theta("lagg-set")[0]
+    start.write_bytes((SHIPPED / "lagg-set" / "theta.safetensors").read_bytes())
+    run = [*SET, f"--start_checkpoint={start}", "--hidden_size=32", "--base=mean"]
+    assert equal(meta_training(load_config(run)).state.theta, shipped)
+    assert main([*run, "--name=whole", "--num_outer_steps=3"]) == 0
+    assert main([*run, "--name=mine", "--num_outer_steps=2"]) == 0
+    assert [equal(theta_at("mine", step), shipped) for step in (0, 2)] == [True, False]
+    start.unlink()
+    assert main([*run, "--name=mine", "--num_outer_steps=3", "--from_checkpoint"]) == 0
+    assert equal(theta_at("mine", 3), theta_at("whole", 3))
+    assert main([*run, "--name=another"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -74,7 +75,8 @@ def _meta_train(
     config: Config, command: str, checkpointer: Checkpointer, path: Path, resume: bool
 ) -> Finished:
     name = meta_train_name(config)
-    training = build.meta_training(config)
+    # A resumed run has its theta: what it started from may be gone.
+    training = build.meta_training(replace(config, start_checkpoint=None) if resume else config)
     state = training.state
     settings = build.theta_settings(config) | {"num_tasks": config.num_tasks}
     trained = {TRAINED: trained_text(build.trained_on(config))}
