@@ -95,6 +95,13 @@ def test_a_strength_goes_from_none_to_all():
         assert widened(point, grid) == {"rule_options.strength": grown}
 
 
+@pytest.mark.parametrize("grid", [[1.0, 2.0], [0.5, 2.0], [2.0, 3.0]])
+def test_a_strength_above_1_is_an_edge_and_grows_no_further(grid):
+    point, parameters = {"strength": grid[-1]}, {"strength": grid}
+    assert on_edge(point, parameters) == ["strength"]
+    assert widened(point, parameters) == parameters
+
+
 def test_a_grid_grows_beyond_the_edges_of_its_best_point():
     parameters = {"rate": [0.5, 1.0, 2.0], "beta": [0.5, 0.8], "seed": [1, 2]}
     grown = {"rate": [0.25, 0.5, 1.0, 2.0], "beta": [0.5, 0.8, 0.92], "seed": [1, 2]}

@@ -141,6 +141,8 @@ def _beyond(name: str, edge: float, values: Sequence[float]) -> float:
     upper = edge == max(values)
     inner = sorted(set(values))[-2 if upper else 1]
     if _is_fraction(name):
+        if upper and edge >= 1:
+            return edge  # a strength above 1: no further
         # The distance to 1 is what is shortened: 0.9999 to three digits would be 1, which is no fraction.
         return 1.0 - _short((1.0 - edge) ** 2 / (1.0 - inner)) if upper else 0.0
     return _short(edge * (edge / inner) if inner else 2.0 * edge)
