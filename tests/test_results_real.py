@@ -27,7 +27,7 @@ COLUMNS = [
 ]
 
 
-def write_run(runs, name, curves, speedup=2.0):
+def write_run(runs, name, curves):
     """A finished comparison; seeds differ by noise that the methods share but for a little."""
     run = runs / name
     run.mkdir(parents=True)
@@ -46,7 +46,7 @@ def write_run(runs, name, curves, speedup=2.0):
         out = csv.DictWriter(file, ["task", "entrant", *names, "tuned"])
         out.writeheader()
         for label in curves:
-            out.writerow({"task": "t", "entrant": label, "tuned": "{}"} | dict.fromkeys(names, speedup))
+            out.writerow({"task": "t", "entrant": label, "tuned": "{}"} | dict.fromkeys(names, 2.0))
     (run / "run.json").write_text(json.dumps({"notes": []}))
 
 
@@ -61,8 +61,8 @@ def methods(own, untuned=None, nesterov=(2.0, 0.75, 0.55, 0.45), **more):
 def judge(tmp_path):
     """What is said of a comparison with these curves, by form."""
 
-    def said(curves, name="one", **options):
-        write_run(tmp_path, name, curves, **options)
+    def said(curves, name="one"):
+        write_run(tmp_path, name, curves)
         setting = read_setting(name, "One", tmp_path / name)
         return {form: real_settings.judged(setting, form) for form in real_settings.FORMS}
 
@@ -70,7 +70,7 @@ def judge(tmp_path):
 
 
 def test_a_better_aggregator_wins_and_one_that_loses_untuned_harms_untuned(judge):
-    said = judge(methods(GOOD, untuned=BAD), speedup=4.0)
+    said = judge(methods(GOOD, untuned=BAD))
     tuned, untuned = said["tuned"], said["untuned"]
     for errors in (*tuned["fedavg"].values(), tuned["best"], tuned["best_last"], *tuned["harm"].values()):
         assert errors < -2
@@ -97,7 +97,7 @@ def test_the_best_rival_is_the_one_with_the_lower_loss(judge):
 
 
 def test_divergence_and_a_target_never_reached_are_said_in_json(judge):
-    said = judge(methods((2.0, 1.0, np.nan, np.nan)), speedup=0.0)["tuned"]
+    said = judge(methods((2.0, 1.0, np.nan, np.nan)))["tuned"]
     assert said["diverged"]
     assert said["rounds"] is None
     assert said["fedavg"]["mean"] == 1e9
